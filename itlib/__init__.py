@@ -1,0 +1,41 @@
+"""itlib: reproducible experiments on instruction tuning.
+
+The public names below are imported on first use, so that ``import itlib`` loads neither torch nor matplotlib.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "InputError": "itlib.errors",
+    "Report": "itlib.report",
+    "RunSpec": "itlib.spec",
+    "Store": "itlib.store",
+    "audit_frame": "itlib.frame",
+    "execute": "itlib.execute",
+    "grid": "itlib.grid",
+    "item_frame": "itlib.frame",
+    "measure": "itlib.frame",
+    "open_store": "itlib.workspace",
+    "plan": "itlib.engines",
+    "resolve": "itlib.resolve",
+    "run_all": "itlib.engines",
+    "run_frame": "itlib.frame",
+    "with_fields": "itlib.spec",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'itlib' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,50 @@
+"""The canonical record: every source yields it, everything downstream reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ROLES = ("system", "user", "assistant", "tool")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One message of a conversation. ``role`` is one of ``ROLES``."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """One instruction-tuning example.
+
+    Attributes:
+        id: Unique within its pool and stable across runs.
+        turns: The conversation; every assistant turn is supervised.
+        family: Task family ("opposite"), or "all" where a source has none.
+        category: Group of families ("latent"), or "all".
+        phrasing: Identifier of the instruction template, empty where unknown.
+        entities: What the item is about; splits are disjoint in these.
+        noise: Kind of corruption, "none" for a clean example.
+        gold: The right response; differs from ``response`` only when noise was added.
+    """
+
+    id: str
+    turns: tuple[Turn, ...]
+    family: str = "all"
+    category: str = "all"
+    phrasing: str = ""
+    entities: tuple[str, ...] = ()
+    noise: str = "none"
+    gold: str = ""
+
+    @property
+    def instruction(self) -> str:
+        """Content of the first user turn."""
+        return next(turn.content for turn in self.turns if turn.role == "user")
+
+    @property
+    def response(self) -> str:
+        """Content of the last assistant turn."""
+        return next(turn.content for turn in reversed(self.turns) if turn.role == "assistant")

@@ -1,0 +1,230 @@
+"""What a run is: frozen, fully resolved, pure data with a content digest.
+
+A spec holds plain strings, numbers, booleans and tuples. Leaf names are unique across its parts, so a
+grid, a data frame and a params file all speak the same flat words (``n_train``, ``learning_rate``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from itlib.errors import InputError, did_you_mean
+from itlib.schema import coerce_fields
+
+WORLD_VERSION = 1
+
+
+def _runtime(default: Any) -> Any:
+    """A field that cannot move a number and so stays out of the digest."""
+    return field(default=default, metadata={"identity": False})
+
+
+class _Part:
+    def __post_init__(self) -> None:
+        coerce_fields(self, where=type(self).__name__)
+
+
+@dataclass(frozen=True)
+class ModelSpec(_Part):
+    """The base model. ``model`` is a registered name; ``model_path`` is a folder or hub id for "local" and "hub"."""
+
+    model: str = "micro-1m"
+    base_seed: int = 0
+    model_revision: str = ""
+    model_fingerprint: str = ""
+    dtype: str = "float32"
+    attention: str = "sdpa"
+    trust_remote_code: bool = False
+    model_path: str = _runtime("")
+
+
+@dataclass(frozen=True)
+class DataSpec(_Part):
+    """The instruction data a run trains on: a pool, and the selector that takes ``n_train`` examples from it.
+
+    ``n_train`` 0 evaluates the base model without tuning.
+    """
+
+    source: str = "microworld"
+    data_revision: str = ""
+    data_fingerprint: str = ""
+    families: tuple[str, ...] = ()
+    phrasing_set: str = "observed"
+    n_phrasings: int = 0
+    noise_kinds: tuple[str, ...] = ()
+    noise_rate: float = 0.0
+    pool_size: int = 3200
+    selector: str = "random"
+    n_train: int = 100
+    max_length: int = 64
+    on_bad_rows: str = "refuse"
+    data_path: str = _runtime("")
+
+
+@dataclass(frozen=True)
+class MethodSpec(_Part):
+    """Which weights move and how. ``rank``, ``alpha`` and ``targets`` are used by low-rank methods only."""
+
+    method: str = "full"
+    train_embeddings: bool = False
+    rank: int = 16
+    alpha: float = 32.0
+    targets: str = "all-linear"
+
+
+@dataclass(frozen=True)
+class TrainSpec(_Part):
+    """Optimisation. ``budget`` counts ``budget_unit``; the schedule spans the steps that follow from it."""
+
+    learning_rate: float = 1e-3
+    schedule: str = "linear"
+    warmup_fraction: float = 0.03
+    weight_decay: float = 0.0
+    gradient_clip: float = 1.0
+    batch_size: int = 32
+    micro_batch_tokens: int = 4096
+    budget: float = 150.0
+    budget_unit: str = "steps"
+    curve_points: int = 10
+    trainer: str = "loop"
+
+
+@dataclass(frozen=True)
+class EvalSpec(_Part):
+    """What is measured after training, and on which split. ``n_eval`` is items per family."""
+
+    split: str = "test"
+    n_eval: int = 50
+    eval_families: tuple[str, ...] = ()
+    eval_phrasing_set: str = "observed"
+    perturbation: str = "none"
+    severity: float = 0.0
+    n_reference: int = 200
+
+
+@dataclass(frozen=True)
+class RunSpec(_Part):
+    """One run: train one model once, evaluate it once.
+
+    ``seed`` feeds every random stream; ``device`` is a device class ("cpu", "cuda"). ``components`` holds the
+    versions of the registered components in use and is filled by ``resolve``.
+    """
+
+    base: ModelSpec = field(default_factory=ModelSpec)
+    data: DataSpec = field(default_factory=DataSpec)
+    tuning: MethodSpec = field(default_factory=MethodSpec)
+    train: TrainSpec = field(default_factory=TrainSpec)
+    evaluate: EvalSpec = field(default_factory=EvalSpec)
+    seed: int = 0
+    device: str = "cpu"
+    threads: int = 1
+    components: tuple[str, ...] = ()
+    keep_weights: bool = _runtime(False)
+
+
+PARTS = ("base", "data", "tuning", "train", "evaluate")
+
+
+def _leaves() -> dict[str, str]:
+    """Map every leaf field name to the part that owns it ("" for RunSpec itself)."""
+    owner = {f.name: "" for f in dataclasses.fields(RunSpec) if f.name not in PARTS}
+    for part in PARTS:
+        for f in dataclasses.fields(RunSpec.__dataclass_fields__[part].default_factory):
+            if f.name in owner:
+                raise TypeError(f"spec field '{f.name}' appears in two parts")
+            owner[f.name] = part
+    return owner
+
+
+LEAVES: dict[str, str] = _leaves()
+
+
+def with_fields(spec: RunSpec, **fields: Any) -> RunSpec:
+    """Return a copy with the named leaf fields replaced.
+
+    Raises:
+        InputError: A name is not a field of the spec, or a value is not of its type.
+    """
+    by_part: dict[str, dict[str, Any]] = {}
+    for name, value in fields.items():
+        if name not in LEAVES:
+            raise InputError(f"RunSpec has no field '{name}'{did_you_mean(name, LEAVES)}")
+        by_part.setdefault(LEAVES[name], {})[name] = value
+    own = by_part.pop("", {})
+    parts = {part: dataclasses.replace(getattr(spec, part), **values) for part, values in by_part.items()}
+    return dataclasses.replace(spec, **own, **parts)
+
+
+def flatten(spec: RunSpec) -> dict[str, Any]:
+    """Return all leaf fields by name, in declaration order."""
+    return {name: getattr(getattr(spec, part) if part else spec, name) for name, part in LEAVES.items()}
+
+
+def from_mapping(mapping: dict[str, Any]) -> RunSpec:
+    """Rebuild a spec from the flat mapping that ``flatten`` gives (lists are taken for tuples)."""
+    return with_fields(RunSpec(), **mapping)
+
+
+def _identity(spec: RunSpec, *, training_only: bool) -> dict[str, Any]:
+    identity: dict[str, Any] = {}
+    for name, part in LEAVES.items():
+        owner = getattr(spec, part) if part else spec
+        if not owner.__dataclass_fields__[name].metadata.get("identity", True):
+            continue
+        if training_only and part == "evaluate":
+            continue
+        value = getattr(owner, name)
+        if training_only and name == "components":
+            value = tuple(item for item in value if not item.startswith(("perturbation ", "evaluation ")))
+        identity[name] = value
+    return identity
+
+
+def canonical_json(value: Any) -> str:
+    """Return the one JSON text of a value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
+def digest(spec: RunSpec) -> str:
+    """Return the SHA-256 that addresses the scores of a run. Every default is written out before hashing."""
+    return hashlib.sha256(canonical_json(_identity(spec, training_only=False)).encode()).hexdigest()
+
+
+def train_digest(spec: RunSpec) -> str:
+    """Return the SHA-256 that addresses the trained weights: everything but the evaluation."""
+    return hashlib.sha256(canonical_json(_identity(spec, training_only=True)).encode()).hexdigest()
+
+
+def slug(spec: RunSpec) -> str:
+    """Return a readable, file-safe name of a run; the digest, not the slug, is its identity."""
+    words = (spec.base.model, spec.data.source, spec.tuning.method, spec.data.selector)
+    text = "-".join(words) + f"-n{spec.data.n_train}-s{spec.seed}"
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", text)
+
+
+def key(spec: RunSpec) -> str:
+    """Return ``slug-digest12``, the folder name of a run."""
+    return f"{slug(spec)}-{digest(spec)[:12]}"
+
+
+def diff(left: RunSpec, right: RunSpec) -> dict[str, tuple[Any, Any]]:
+    """Return the leaf fields in which two specs differ, as ``{name: (left, right)}``."""
+    a, b = flatten(left), flatten(right)
+    return {name: (a[name], b[name]) for name in LEAVES if a[name] != b[name]}
+
+
+def stream(seed: int, purpose: str) -> np.random.Generator:
+    """Return the random stream of one purpose ("selection", "order", "initialisation") of one seed.
+
+    Streams depend on the seed and the purpose alone, so every arm of a comparison shares them and
+    adding a purpose never shifts another.
+    """
+    words = np.frombuffer(hashlib.sha256(purpose.encode()).digest()[:16], dtype=np.uint32)
+    return np.random.default_rng(np.random.SeedSequence([seed, *map(int, words)]))
