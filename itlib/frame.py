@@ -1,0 +1,112 @@
+"""Results as tidy data frames: what every statistic, figure and table reads.
+
+``run_frame`` has one row per run, family and metric. Spec fields are columns under their own names. A failed or
+diverged run is one row with an empty metric and no value: never a missing row, never a zero.
+``item_frame`` has one row per run and item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from itlib.result import ITEM_COLUMNS, RunResult
+from itlib.spec import digest, flatten
+
+REFERENCE = "reference"
+
+COLUMNS = {
+    "digest": "first twelve characters of the run's digest",
+    "status": "done, diverged or failed",
+    "family": "task family; 'reference' for held-out pretraining text",
+    "category": "group of families",
+    "metric": "exact_match and exact_match_lenient [share of items], response_nll [nats per supervised token], "
+    "bits_per_byte [bits per byte of response], reference_loss [nats per token]",
+    "value": "the metric of this run on this family",
+    "n_items": "items behind the value",
+    "error": "what stopped a failed run",
+}
+
+
+def run_frame(results: Sequence[RunResult]) -> pd.DataFrame:
+    """Return one row per run, family and metric.
+
+    Family values of ``response_nll`` and ``bits_per_byte`` are ratios of sums over items, so long responses count by
+    their length. Columns are those of ``COLUMNS`` and all leaf fields of the spec except paths.
+    """
+    rows = []
+    for result in results:
+        run = {"digest": digest(result.spec)[:12], "status": result.status, **_spec_columns(result)}
+        scores = _family_scores(result)
+        if not scores:
+            rows.append({**run, "family": "", "category": "", "metric": "", "value": np.nan, "n_items": 0})
+            rows[-1]["error"] = result.error
+        rows.extend({**run, **score, "error": ""} for score in scores)
+    return pd.DataFrame(rows)
+
+
+def item_frame(results: Sequence[RunResult]) -> pd.DataFrame:
+    """Return one row per run and item with its scores; ``nll`` is summed over ``n_tokens`` supervised tokens."""
+    frames = []
+    for result in results:
+        frame = pd.DataFrame(list(result.items), columns=list(ITEM_COLUMNS))
+        spec = result.spec
+        for name, value in (("n_train", spec.data.n_train), ("seed", spec.seed), ("digest", digest(spec)[:12])):
+            frame.insert(0, name, value)
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(ITEM_COLUMNS))
+
+
+def audit_frame(results: Sequence[RunResult]) -> pd.DataFrame:
+    """Return, per number of training examples, what the loss was taken on: means over runs of the mask audit."""
+    rows = [
+        {"n_train": result.spec.data.n_train, **result.totals["audit"], "n_steps": result.totals["n_steps"]}
+        for result in results
+        if "audit" in result.totals
+    ]
+    return pd.DataFrame(rows).groupby("n_train").mean().reset_index() if rows else pd.DataFrame()
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a study's curves show: the metric, its axis label, and whether less is better."""
+
+    metric: str
+    label: str
+    falling: bool
+
+
+def measure(frame: pd.DataFrame) -> Measure:
+    """Return exact match where the data defines one right response, else the loss per response token."""
+    if "exact_match" in set(frame["metric"]):
+        return Measure("exact_match", "exact match", falling=False)
+    return Measure("response_nll", "response loss (nats per token)", falling=True)
+
+
+def _spec_columns(result: RunResult) -> dict[str, object]:
+    fields = {name: value for name, value in flatten(result.spec).items() if not name.endswith("_path")}
+    return {name: " ".join(map(str, v)) if isinstance(v, tuple) else v for name, v in fields.items()}
+
+
+def _family_scores(result: RunResult) -> list[dict[str, object]]:
+    if result.status != "done" or not result.items:
+        return []
+    items = pd.DataFrame(list(result.items), columns=list(ITEM_COLUMNS))
+    scores: list[dict[str, object]] = []
+    for (family, category), group in items.groupby(["family", "category"], sort=True):
+        nll, tokens, size = group["nll"].sum(), group["n_tokens"].sum(), group["n_bytes"].sum()
+        if family == REFERENCE:
+            values = {"reference_loss": nll / tokens}
+        else:
+            values = {"response_nll": nll / tokens}
+            if size:
+                values["bits_per_byte"] = nll / np.log(2) / size
+            if group["exact_match"].notna().all():
+                values |= {name: group[name].mean() for name in ("exact_match", "exact_match_lenient")}
+        for metric, value in values.items():
+            row = {"family": family, "category": category, "metric": metric, "value": float(value)}
+            scores.append({**row, "n_items": len(group)})
+    return scores
