@@ -1,0 +1,40 @@
+"""Sources of instruction data. A registered source answers ``resolve``, ``pool``, ``held_out`` and ``reference``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from itlib.errors import InputError, did_you_mean
+
+
+def resolve_name(text: str) -> dict[str, str]:
+    """Turn what a user writes for ``source`` into spec fields.
+
+    A registered name gives ``source``; an existing file ``source="local"`` and ``data_path``; ``org/name``,
+    ``org/name:subset`` and either with ``@revision`` give ``source="hub"``, ``data_path`` and ``data_revision``.
+
+    Raises:
+        InputError: None of these, with the closest registered name; or a file that does not exist.
+    """
+    from itlib.hub import REPOSITORY
+    from itlib.registry import sources
+    from itlib.sources._containers import SUFFIXES
+
+    if text in sources:
+        return {"source": text}
+    path = Path(text).expanduser()
+    if path.is_file():
+        return {"source": "local", "data_path": str(path)}
+    if path.is_dir():
+        raise InputError(f"{text} is a folder; name one data file")
+    if text.startswith(("/", "./", "../", "~")) or path.suffix.lower() in SUFFIXES:
+        raise InputError(f"file not found: {text}")
+    name, _, revision = text.partition("@")
+    repository, _, _ = name.partition(":")
+    if REPOSITORY.fullmatch(repository):
+        return {"source": "hub", "data_path": name, "data_revision": revision}
+    known = ", ".join(sources.names())
+    raise InputError(
+        f"unknown source '{text}'{did_you_mean(text, sources.names())}; "
+        f"known: {known}, a data file, or org/name@revision"
+    )
