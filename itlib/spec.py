@@ -89,7 +89,7 @@ class TrainSpec(_Part):
     weight_decay: float = 0.0
     gradient_clip: float = 1.0
     batch_size: int = 32
-    micro_batch_tokens: int = 4096
+    micro_batch_tokens: int = 1024
     budget: float = 150.0
     budget_unit: str = "steps"
     curve_points: int = 10

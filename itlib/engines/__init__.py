@@ -1,0 +1,104 @@
+"""Engines decide when and where runs happen, never what they give.
+
+``run_all`` is the one entry: it resolves specs, reads what is stored, hands the rest to an engine, and returns
+results in the order of the specs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from itlib.engines.progress import Progress
+from itlib.errors import InputError, did_you_mean
+from itlib.resolve import resolve
+from itlib.result import RunResult
+from itlib.spec import RunSpec, digest
+from itlib.store import Store
+
+ENGINES = ("process", "serial")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a grid will cost: how many runs there are, and what is known of each.
+
+    Attributes:
+        specs: Resolved specs, one per distinct run, in the order given.
+        stored: How many of them are in the store.
+        failed: How many failed earlier and stay failed unless retried.
+    """
+
+    specs: tuple[RunSpec, ...]
+    stored: int
+    failed: int
+
+    def __str__(self) -> str:
+        missing = len(self.specs) - self.stored - self.failed
+        failed = f", {self.failed} failed earlier" if self.failed else ""
+        return f"{len(self.specs)} runs: {self.stored} stored, {missing} to compute{failed}"
+
+
+def plan(specs: Sequence[RunSpec], store: Store) -> Plan:
+    """Resolve specs, drop repeats and count what is stored. Raises ``InputError`` for anything that cannot run."""
+    distinct = {digest(spec): spec for spec in map(resolve, specs)}
+    stored = {name for name, spec in distinct.items() if store.has(spec)}
+    failed = sum(name not in stored and store.get_failure(spec) is not None for name, spec in distinct.items())
+    return Plan(tuple(distinct.values()), len(stored), failed)
+
+
+def run_all(
+    specs: Sequence[RunSpec],
+    store: Store,
+    *,
+    engine: str = "process",
+    workers: int = 0,
+    retry_failed: bool = False,
+    progress: bool = True,
+) -> list[RunResult]:
+    """Return one result per spec, in order; what is stored is read, the rest is computed.
+
+    Args:
+        specs: Runs; they are resolved here, all of them before the first one starts.
+        store: Where results live. Finished runs are in it at once, so an interrupted call loses none.
+        engine: "serial" runs in this process; "process" in worker processes that are spawned.
+        workers: Worker processes; 0 takes one per processor core. Ignored by "serial".
+        retry_failed: Compute runs again that failed earlier.
+        progress: Print one progress line to stderr.
+
+    Raises:
+        InputError: A spec cannot run. Nothing has been computed then.
+    """
+    if engine not in ENGINES:
+        raise InputError(f"engine: '{engine}' is not one of {', '.join(ENGINES)}{did_you_mean(engine, ENGINES)}")
+    if workers < 0:
+        raise InputError(f"workers: must not be negative, got {workers}")
+    resolved = [resolve(spec) for spec in specs]
+    results: dict[str, RunResult] = {}
+    missing: dict[str, RunSpec] = {}
+    for spec in resolved:
+        name = digest(spec)
+        if name in results or name in missing:
+            continue
+        known = store.get(spec) or (None if retry_failed else store.get_failure(spec))
+        if known is None:
+            missing[name] = spec
+        else:
+            results[name] = known
+    if missing:
+        with Progress(len(missing), stored=len(results), enabled=progress) as line:
+            for result in _engine(engine, workers, len(missing))(list(missing.values()), store, retry_failed):
+                results[digest(result.spec)] = result
+                line.advance(result)
+    return [results[digest(spec)] for spec in resolved]
+
+
+def _engine(name: str, workers: int, n_runs: int):  # noqa: ANN202 - a function (specs, store, retry_failed) -> results
+    if name == "process":
+        from itlib.engines.process import available_cores, run_in_processes
+
+        count = min(workers or available_cores(), n_runs)
+        return lambda specs, store, retry_failed: run_in_processes(specs, store, count, retry_failed)
+    from itlib.engines.serial import run_serially
+
+    return run_serially

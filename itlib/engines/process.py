@@ -1,0 +1,118 @@
+"""The process engine: worker processes on one machine, spawned so that no state is inherited.
+
+Each worker executes whole runs with the thread count of the spec. A worker that dies takes down the pool of
+the standard library; the pool is then built anew and the runs that were under way are tried once more, one at
+a time, so that a run that kills its worker is found and becomes a failed row without costing another run.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+
+from itlib.execute import run_one
+from itlib.provenance import provenance
+from itlib.result import RunResult
+from itlib.spec import RunSpec
+from itlib.store import Store
+
+
+def available_cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_in_processes(specs: Sequence[RunSpec], store: Store, workers: int, retry_failed: bool) -> Iterator[RunResult]:
+    """Yield results as they are finished, longest runs started first.
+
+    Args:
+        specs: Resolved specs without repeats.
+        store: The only state that workers share.
+        workers: Number of worker processes, at least 1.
+        retry_failed: Passed on to every run.
+    """
+    waiting = deque(sorted(specs, key=_expected_cost, reverse=True))
+    suspects: deque[RunSpec] = deque()
+    deaths: Counter[RunSpec] = Counter()
+    while waiting or suspects:
+        alone = bool(suspects)
+        queue = suspects if alone else waiting
+        pool = _pool(1 if alone else workers)
+        under_way: dict[Future[RunResult], RunSpec] = {}
+        try:
+            while queue or under_way:
+                while queue and len(under_way) < (1 if alone else workers):
+                    spec = queue.popleft()
+                    under_way[pool.submit(run_one, spec, store, retry_failed=retry_failed)] = spec
+                for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                    result = future.result()
+                    del under_way[future]
+                    yield result
+            pool.shutdown()
+        except BrokenProcessPool:
+            for spec in under_way.values():
+                deaths[spec] += 1
+                if deaths[spec] == 1:
+                    suspects.append(spec)
+                else:
+                    yield _died(spec, store)
+        finally:
+            _stop(pool)
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(os.getpid(),),
+    )
+
+
+def _start_worker(parent: int) -> None:
+    """Leave interrupts to the parent, and never outlive it: a killed parent must not leave work running."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _stop(pool: ProcessPoolExecutor) -> None:
+    """Stop workers at once. What they finished is in the store; what they were at will be computed again."""
+    workers = list((pool._processes or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        worker.join()
+
+
+def _died(spec: RunSpec, store: Store) -> RunResult:
+    finished = store.get(spec)
+    if finished is not None:
+        return finished
+    error = "the worker process died twice during this run (killed, or out of memory)"
+    result = RunResult(spec, "failed", error=error, provenance=provenance(0.0))
+    store.put_failure(result)
+    return result
+
+
+def _expected_cost(spec: RunSpec) -> float:
+    """A rough order of run lengths, in examples seen: long runs first leaves no worker idle at the end."""
+    train = spec.train
+    if train.budget_unit == "steps":
+        return train.budget * train.batch_size
+    if train.budget_unit == "epochs":
+        return train.budget * spec.data.n_train
+    return train.budget

@@ -1,0 +1,77 @@
+"""Scores of a tuned model, item by item.
+
+Exact match is teacher-forced: every supervised token, the stop token included, must be the most likely one given
+the gold tokens before it. Greedy decoding produces the gold response exactly when this holds, because at each step it
+then sees the same prefix; so no generation is needed. *Lenient* exact match ignores the stop token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from itlib.batching import micro_batches
+from itlib.example import Example
+from itlib.template import Encoded
+from itlib.train import autocast, pad_right, response_logits
+
+BATCH_TOKENS = 16384
+
+
+def score_items(
+    model: Any,
+    examples: Sequence[Example],
+    encoded: Sequence[Encoded],
+    *,
+    pad_id: int,
+    dtype: str,
+    exact_match: bool,
+) -> tuple[tuple[Any, ...], ...]:
+    """Score items under a model.
+
+    Args:
+        model: A causal language model in evaluation mode.
+        examples: The items; ``encoded[i].example_index`` points into them.
+        encoded: Their encoding. Items too long for the model are absent here and so from the result.
+        pad_id: Token id for padding.
+        dtype: Precision of the forward pass; log-probabilities are always reduced in float32.
+        exact_match: Whether the source has one right response per item; if not, both match scores are None.
+
+    Returns:
+        One tuple per encoded item in the order of ``result.ITEM_COLUMNS``.
+    """
+    import torch
+
+    device = next(model.parameters()).device
+    scores: list[tuple[Any, ...]] = [()] * len(encoded)
+    with torch.inference_mode():
+        for group in micro_batches([len(e.input_ids) for e in encoded], BATCH_TOKENS):
+            batch = [encoded[i] for i in group]
+            input_ids = torch.as_tensor(pad_right([e.input_ids for e in batch], pad_id), device=device)
+            mask = pad_right([e.response_mask for e in batch], 0).astype(bool)
+            with autocast(device, dtype):
+                logits, places = response_logits(model, input_ids, mask)
+            targets = input_ids.cpu().numpy()[places[:, 0], places[:, 1]]
+            at = torch.as_tensor(targets, device=device)
+            nll = torch.nn.functional.cross_entropy(logits, at, reduction="none").double().cpu().numpy()
+            right = (logits.argmax(-1) == at).cpu().numpy()
+            for row, position in enumerate(group):
+                mine = places[:, 0] == row
+                scores[position] = _item(examples, encoded[position], nll[mine], right[mine], exact_match)
+    return tuple(scores)
+
+
+def _item(
+    examples: Sequence[Example], encoded: Encoded, nll: np.ndarray, right: np.ndarray, exact_match: bool
+) -> tuple[Any, ...]:
+    example = examples[encoded.example_index]
+    strict = float(right.all()) if exact_match else None
+    lenient = float(right[:-1].all()) if exact_match else None
+    # Rounded to what is stored, so that a fresh result and one read back are the same object.
+    total = float(format(nll.sum(), ".9g"))
+    return (
+        example.id, example.family, example.category, example.phrasing,
+        strict, lenient, total, len(nll), encoded.n_response_bytes,
+    )  # fmt: skip

@@ -1,0 +1,36 @@
+"""Full fine-tuning: every weight moves, with or without the embeddings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from itlib.registry import methods
+from itlib.spec import MethodSpec, ModelSpec
+
+
+class FullFineTuning:
+    """Train all weights. With ``train_embeddings`` off, input embeddings and a tied output layer stay frozen.
+
+    Tied trainable embeddings overwrite the rows of words that never occur as answers, which hurts held-out
+    entities of a small vocabulary; hence the choice is a field of the spec.
+    """
+
+    def attach(self, model: Any, spec: MethodSpec) -> Any:
+        """Return the model with gradients switched on for the tuned weights."""
+        model.requires_grad_(True)
+        if not spec.train_embeddings:
+            model.get_input_embeddings().requires_grad_(False)
+        return model
+
+    def save(self, model: Any, folder: Path, base: ModelSpec) -> None:
+        """Write the whole model as safetensors."""
+        model.save_pretrained(folder)
+
+    def load(self, model: Any, spec: MethodSpec, folder: Path) -> Any:
+        """Return a model of the same class with the saved weights."""
+        how = {"dtype": model.dtype, "use_safetensors": True, "local_files_only": True}
+        return type(model).from_pretrained(folder, **how).to(model.device).eval()
+
+
+methods.register("full")(FullFineTuning())

@@ -1,0 +1,13 @@
+"""No change: the clean condition."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from itlib.registry import perturbations
+
+
+@perturbations.register("none")
+def none(text: str, severity: float, rng: np.random.Generator) -> str:
+    """Return the text as it is."""
+    return text

@@ -1,0 +1,60 @@
+"""Where a result comes from: commit, versions, device, time. Never part of its identity."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("itlib", "torch", "transformers", "peft", "datasets", "numpy", "tokenizers", "safetensors")
+
+
+def provenance(wall_seconds: float) -> dict[str, Any]:
+    """Return the record stored with a run. ``wall_seconds`` is the time from loading the model to the last score."""
+    return {**_fixed(), "wall_seconds": round(wall_seconds, 3)}
+
+
+@functools.cache
+def _fixed() -> dict[str, Any]:
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device_name": _device_name(),
+        "packages": package_versions(),
+    }
+
+
+@functools.cache
+def package_versions() -> dict[str, str]:
+    """Return the installed versions of the packages that move numbers."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def _git(*arguments: str) -> str:
+    """Return git's answer about the package's checkout, or "" where there is none."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _device_name() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name(0)
+    return f"{platform.processor() or platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"

@@ -1,0 +1,181 @@
+"""The training loop for small models on one device.
+
+One story: plan the steps, then for each step run its micro-batches, clip, and move the weights. The schedule
+spans the steps that are actually taken. Larger models go through ``itlib.trainer`` with the same batches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from itlib.batching import micro_batches, plan_steps
+from itlib.spec import TrainSpec, stream
+from itlib.template import Encoded
+
+if TYPE_CHECKING:
+    import torch
+
+SCHEDULES = ("constant", "linear", "cosine")
+
+
+@dataclass(frozen=True)
+class TrainingTrace:
+    """What training leaves behind besides the weights.
+
+    Attributes:
+        diverged: The loss stopped being finite; training was stopped there.
+        curve: At evenly spaced steps: ``step``, mean ``loss`` since the last point (nats per supervised token)
+            and ``gradient_norm`` of the step, before clipping.
+        totals: ``n_steps``, ``n_examples_seen``, ``n_tokens``, ``n_response_tokens``, ``n_padded_tokens``.
+    """
+
+    diverged: bool
+    curve: tuple[dict[str, float], ...]
+    totals: dict[str, int]
+
+
+def learning_rate_factor(step: int, n_steps: int, schedule: str, warmup_fraction: float) -> float:
+    """Return the multiple of the peak learning rate at a step (0-based): linear warm-up, then the schedule.
+
+    The warm-up takes ``round(warmup_fraction * n_steps)`` steps; "linear" and "cosine" reach zero after the last step.
+    """
+    warmup = round(warmup_fraction * n_steps)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    progress = (step - warmup) / max(1, n_steps - warmup)
+    if schedule == "constant":
+        return 1.0
+    if schedule == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * progress))
+    return 1.0 - progress
+
+
+def pad_right(rows: Sequence[np.ndarray], fill: int) -> np.ndarray:
+    """Stack rows of different length into one array of dtype int64, filled on the right."""
+    padded = np.full((len(rows), max(map(len, rows))), fill, dtype=np.int64)
+    for i, row in enumerate(rows):
+        padded[i, : len(row)] = row
+    return padded
+
+
+def response_logits(model: Any, input_ids: torch.Tensor, response_mask: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
+    """Return float32 logits that predict the supervised tokens, one row per token, with their (row, column) places.
+
+    Args:
+        model: A causal language model. The language-model head runs only on columns that some row needs.
+        input_ids: Shape (n_rows, length), padded on the right. No attention mask is passed: see ``itlib.batching``.
+        response_mask: Shape (n_rows, length), True where a token is supervised. Column 0 is never predicted.
+
+    Returns:
+        Logits of shape (n_supervised, vocabulary) in row-major order, and the places as an array (n_supervised, 2).
+    """
+    import torch
+
+    places = np.argwhere(response_mask[:, 1:]) + [0, 1]
+    columns = np.unique(places[:, 1]) - 1
+    if _accepts(model, "logits_to_keep"):
+        keep = torch.as_tensor(columns, device=input_ids.device)
+        logits = model(input_ids=input_ids, use_cache=False, logits_to_keep=keep).logits
+        column_of = np.searchsorted(columns, places[:, 1] - 1)
+    else:
+        logits = model(input_ids=input_ids, use_cache=False).logits
+        column_of = places[:, 1] - 1
+    rows = torch.as_tensor(places[:, 0], device=logits.device)
+    return logits[rows, torch.as_tensor(column_of, device=logits.device)].float(), places
+
+
+def _accepts(model: Any, argument: str) -> bool:
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return argument in inspect.signature(base.forward).parameters
+
+
+def train(
+    model: Any, examples: Sequence[Encoded], spec: TrainSpec, *, seed: int, pad_id: int, dtype: str
+) -> TrainingTrace:
+    """Tune the weights of ``model`` that require gradients, in place.
+
+    Args:
+        model: Prepared by a tuning method.
+        examples: Encoded training examples.
+        spec: Optimisation settings.
+        seed: Feeds the stream "order"; dropout is seeded by the caller.
+        pad_id: Token id for padding; it is never seen by a real token.
+        dtype: "bfloat16" runs the forward pass under autocast with float32 weights.
+
+    Returns:
+        The trace. Loss is normalised by the supervised tokens of the effective batch.
+    """
+    import torch
+
+    device = next(model.parameters()).device
+    steps = plan_steps(
+        [len(e.input_ids) for e in examples],
+        budget=spec.budget,
+        budget_unit=spec.budget_unit,
+        batch_size=spec.batch_size,
+        rng=stream(seed, "order"),
+    )
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=spec.learning_rate, weight_decay=spec.weight_decay, fused=True)
+    marks = set(np.unique(np.linspace(1, len(steps), min(spec.curve_points, len(steps))).round().astype(int)))
+    model.train()
+    losses: list[torch.Tensor] = []
+    curve: list[dict[str, float]] = []
+    totals = dict.fromkeys(("n_steps", "n_examples_seen", "n_tokens", "n_response_tokens", "n_padded_tokens"), 0)
+    for step, rows in enumerate(steps):
+        batch = [examples[i] for i in rows]
+        n_supervised = sum(int(e.response_mask[1:].sum()) for e in batch)
+        step_loss = torch.zeros((), device=device)
+        for group in micro_batches([len(e.input_ids) for e in batch], spec.micro_batch_tokens):
+            loss = _summed_loss(model, [batch[i] for i in group], pad_id, device, dtype) / n_supervised
+            loss.backward()
+            step_loss += loss.detach()
+            totals["n_padded_tokens"] += len(group) * max(len(batch[i].input_ids) for i in group)
+        gradient_norm = torch.nn.utils.clip_grad_norm_(weights, spec.gradient_clip)
+        for parameters in optimizer.param_groups:
+            parameters["lr"] = spec.learning_rate * learning_rate_factor(
+                step, len(steps), spec.schedule, spec.warmup_fraction
+            )
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(step_loss)
+        totals["n_steps"] += 1
+        totals["n_examples_seen"] += len(batch)
+        totals["n_tokens"] += sum(len(e.input_ids) for e in batch)
+        totals["n_response_tokens"] += n_supervised
+        if step + 1 in marks:  # the only place where a value leaves the device
+            mean_loss = float(torch.stack(losses).mean())
+            losses.clear()
+            if not math.isfinite(mean_loss):
+                return TrainingTrace(True, tuple(curve), totals)
+            curve.append({"step": step + 1, "loss": mean_loss, "gradient_norm": float(gradient_norm)})
+    model.eval()
+    return TrainingTrace(False, tuple(curve), totals)
+
+
+def _summed_loss(model: Any, batch: Sequence[Encoded], pad_id: int, device: Any, dtype: str) -> torch.Tensor:
+    """Return the summed negative log-likelihood of the supervised tokens of one micro-batch, in nats."""
+    import torch
+
+    input_ids = torch.as_tensor(pad_right([e.input_ids for e in batch], pad_id), device=device)
+    mask = pad_right([e.response_mask for e in batch], 0).astype(bool)
+    with autocast(device, dtype):
+        logits, places = response_logits(model, input_ids, mask)
+    targets = input_ids[torch.as_tensor(places[:, 0], device=device), torch.as_tensor(places[:, 1], device=device)]
+    return torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+
+
+def autocast(device: Any, dtype: str) -> Any:
+    """Return the precision context of a forward pass: bfloat16 autocast, or nothing for float32."""
+    import torch
+
+    if dtype == "bfloat16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()

@@ -1,0 +1,125 @@
+"""The training loop: right loss, no contamination, invariant to how a batch is cut, equal to the library's Trainer."""
+
+import copy
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from itlib.registry import methods
+from itlib.spec import MethodSpec, TrainSpec
+from itlib.train import learning_rate_factor, pad_right, response_logits, train
+from itlib.trainer import rows_per_device, train_with_transformers
+
+
+def tuned(rows, spec, fit=train, seed=0, model=None):
+    model = methods.get("full").attach(model or tiny.llama(), MethodSpec(train_embeddings=True))
+    trace = fit(model, rows, spec, seed=seed, pad_id=0, dtype="float32")
+    return trace, {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def distance(left, right):
+    return max(float((left[name] - right[name]).abs().max()) for name in left)
+
+
+def test_batched_logits_equal_logits_of_each_row_alone():
+    """Padding and neighbours must not reach a token: the guard against contamination."""
+    model, rows = tiny.llama(), tiny.rows(12)
+    input_ids = torch.as_tensor(pad_right([r.input_ids for r in rows], 0))
+    mask = pad_right([r.response_mask for r in rows], 0).astype(bool)
+    with torch.no_grad():
+        logits, places = response_logits(model, input_ids, mask)
+        for i, row in enumerate(rows):
+            alone = model(input_ids=torch.as_tensor(row.input_ids[None].astype(np.int64))).logits[0]
+            wanted = alone[np.flatnonzero(row.response_mask[1:])]
+            assert torch.allclose(logits[places[:, 0] == i], wanted, atol=2e-5)
+
+
+def test_padding_value_and_neighbours_change_nothing():
+    model, rows = tiny.llama(), tiny.rows(6)
+    mask = pad_right([r.response_mask for r in rows], 0).astype(bool)
+    with torch.no_grad():
+        first, _ = response_logits(model, torch.as_tensor(pad_right([r.input_ids for r in rows], 0)), mask)
+        other, _ = response_logits(model, torch.as_tensor(pad_right([r.input_ids for r in rows], 63)), mask)
+    assert torch.equal(first, other)
+
+
+def test_first_loss_is_the_token_mean_of_the_effective_batch():
+    rows = tiny.rows(8)
+    trace, _ = tuned(rows, TrainSpec(budget=1, batch_size=8, curve_points=1))
+    total, count = 0.0, 0
+    for row in rows:
+        logits = tiny.llama()(input_ids=torch.as_tensor(row.input_ids[None].astype(np.int64))).logits[0]
+        at = np.flatnonzero(row.response_mask)
+        targets = torch.as_tensor(row.input_ids[at].astype(np.int64))
+        total += torch.nn.functional.cross_entropy(logits[at - 1], targets, reduction="sum").item()
+        count += len(at)
+    assert trace.curve[0]["loss"] == pytest.approx(total / count, rel=1e-5)
+    assert trace.totals["n_response_tokens"] == count
+
+
+def test_cutting_a_batch_into_micro_batches_changes_no_weight():
+    rows = tiny.rows(24)
+    whole = tuned(rows, TrainSpec(budget=5, batch_size=12, micro_batch_tokens=10_000))[1]
+    # SGD-like comparison would hide nothing: Adam's first steps amplify differences, and they still stay at rounding.
+    for tokens in (1, 40, 100):
+        cut = tuned(rows, TrainSpec(budget=5, batch_size=12, micro_batch_tokens=tokens))[1]
+        assert distance(whole, cut) < 2e-5
+    other = tuned(rows, TrainSpec(budget=5, batch_size=6, micro_batch_tokens=10_000))[1]
+    assert distance(whole, other) > 1e-4
+
+
+def test_equal_seeds_agree_bit_for_bit_and_different_seeds_differ():
+    rows, spec = tiny.rows(24), TrainSpec(budget=4, batch_size=6)
+    first = tuned(rows, spec)[1]
+    torch.manual_seed(99), np.random.seed(99)
+    again = tuned(rows, spec)[1]
+    assert distance(first, again) == 0.0
+    assert distance(first, tuned(rows, spec, seed=1)[1]) > 1e-4
+
+
+def test_our_loop_and_the_library_trainer_agree():
+    rows = tiny.rows(24)
+    spec = TrainSpec(budget=2, budget_unit="epochs", batch_size=6, micro_batch_tokens=60, schedule="cosine")
+    ours, library = tuned(rows, spec), tuned(rows, spec, fit=train_with_transformers)
+    assert distance(ours[1], library[1]) < 1e-4 < distance(ours[1], tiny.llama().state_dict())
+    for mine, theirs in zip(ours[0].curve, library[0].curve, strict=True):
+        assert mine["step"] == theirs["step"]
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
+    different = ("n_padded_tokens",)
+    assert {k: v for k, v in ours[0].totals.items() if k not in different} == {
+        k: v for k, v in library[0].totals.items() if k not in different
+    }
+
+
+@pytest.mark.parametrize("fit", [train, train_with_transformers])
+def test_divergence_stops_training_and_is_said(fit):
+    model = tiny.llama()
+    with torch.no_grad():
+        model.lm_head.weight[0, 0] = float("nan")
+    trace, _ = tuned(tiny.rows(8), TrainSpec(budget=4, batch_size=4), fit=fit, model=model)
+    assert trace.diverged and trace.totals["n_steps"] < 4
+
+
+def test_frozen_embeddings_do_not_move_and_the_rest_does():
+    model = methods.get("full").attach(tiny.llama(), MethodSpec(train_embeddings=False))
+    before = copy.deepcopy(model.state_dict())
+    train(model, tiny.rows(8), TrainSpec(budget=3, batch_size=4), seed=0, pad_id=0, dtype="float32")
+    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved == set(before) - {"model.embed_tokens.weight", "lm_head.weight"}
+
+
+def test_schedules_by_hand():
+    factors = [learning_rate_factor(step, 10, "linear", 0.2) for step in range(10)]
+    assert factors[:2] == pytest.approx([1 / 3, 2 / 3]) and factors[2] == 1.0
+    assert factors[-1] == pytest.approx(1 / 8) and sorted(factors[2:], reverse=True) == factors[2:]
+    assert learning_rate_factor(5, 10, "cosine", 0.0) == pytest.approx(0.5)
+    assert {learning_rate_factor(step, 10, "constant", 0.0) for step in range(10)} == {1.0}
+
+
+def test_rows_per_device_divide_the_batch():
+    assert rows_per_device(32, 100, 4096) == 32
+    assert rows_per_device(32, 500, 4096) == 8
+    assert rows_per_device(6, 60, 200) == 3
+    assert rows_per_device(7, 5000, 4096) == 1
