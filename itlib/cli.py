@@ -1,0 +1,203 @@
+"""The command line: batch use of the grids, store and notebooks that JupyterLab shares.
+
+Exit codes: 0 done, whatever the verdicts; 1 a run or notebook failed; 2 wrong usage, parameters or data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from itlib import registry
+from itlib.batch import GridBatch, Outcome, headline_studies, known_specs, load, run_grid, run_study
+from itlib.engines import ENGINES, plan
+from itlib.errors import ItlibError
+from itlib.params import markdown_table, parse_overrides, schema
+from itlib.spec import diff, digest, flatten, key
+from itlib.studies import STUDIES
+from itlib.workspace import open_store
+
+KINDS = ("families", "models", "sources", "methods", "selectors", "perturbations", "claims", "studies", "runs")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except ItlibError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; finished runs are stored, the same command continues", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="itlib", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, function: Callable[[Any], int], help: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=help, description=help)
+        command.set_defaults(command=function)
+        command.add_argument("--json", action="store_true", help="machine-readable output")
+        return command
+
+    def add_for_params(name: str, function: Callable[[Any], int], help: str) -> argparse.ArgumentParser:
+        command = add(name, function, help)
+        command.add_argument("params", nargs="+", metavar="PARAMS", help="params files of studies, or grid files")
+        command.add_argument(
+            "-p", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), dest="pairs", help="set a parameter"
+        )
+        return command
+
+    run = add_for_params("run", _run, "compute what is missing, then execute the notebooks")
+    run.add_argument("--engine", choices=ENGINES, help="override the params' engine")
+    run.add_argument("--workers", help="override the params' workers")
+    run.add_argument("--retry-failed", action="store_true", help="compute runs again that failed earlier")
+    run.add_argument("--no-notebook", action="store_true", help="stop after the runs")
+    add_for_params("plan", _plan, "show how many runs are stored and how many are to compute")
+    add_for_params("explain", _explain, "show, for each missing run, the nearest stored one and what differs")
+    status = add("status", _status, "show what the store holds and what failed")
+    listing = add("list", _list, "list components, studies or stored runs")
+    listing.add_argument("kind", choices=KINDS)
+    reproduce = add("reproduce", _reproduce, "run the studies of a profile; print figures, tables and verdicts")
+    reproduce.add_argument("study", nargs="?", help="one study, such as 01_data_scaling")
+    reproduce.add_argument("--profile", default="cpu", help="smoke, cpu, gpu-micro, gpu or paper")
+    for command in (status, listing, reproduce):
+        command.add_argument("--results", default="", help="results folder (default: results/ of the project)")
+    show = add("params", _params, "print the table of a study's parameters")
+    show.add_argument("study", choices=sorted(STUDIES))
+    return parser
+
+
+def _loaded(options: argparse.Namespace, changes: dict[str, Any]) -> list[Any]:
+    pairs = parse_overrides([text for pair in options.pairs for text in pair])
+    return load(options.params, pairs | changes, lambda note: print(note, file=sys.stderr))
+
+
+def _run(options: argparse.Namespace) -> int:
+    runtime = {name: value for name in ("engine", "workers") if (value := getattr(options, name)) is not None}
+    grids_only = all(isinstance(batch, GridBatch) for batch in _loaded(options, {}))
+    changes = {} if grids_only else runtime | ({"retry_failed": True} if options.retry_failed else {})
+    outcomes = []
+    for batch in _loaded(options, changes):
+        if isinstance(batch, GridBatch):
+            workers = int(options.workers or 0)
+            outcome = run_grid(
+                batch, engine=options.engine or "process", workers=workers, retry_failed=options.retry_failed
+            )
+        else:
+            outcome = run_study(batch, notebook=not options.no_notebook)
+        outcomes.append(_print_outcome(outcome, as_json=options.json))
+    return max(outcome.exit_code for outcome in outcomes)
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    changes = {"results": options.results} if options.results else {}
+    batches = load(headline_studies(options.profile, options.study), changes, lambda note: print(note, file=sys.stderr))
+    outcomes = [_print_outcome(run_study(batch), as_json=options.json) for batch in batches]
+    return max(outcome.exit_code for outcome in outcomes)
+
+
+def _print_outcome(outcome: Outcome, *, as_json: bool) -> Outcome:
+    if as_json:
+        statuses = Counter(result.status for result in outcome.results)
+        verdicts = {claim["id"]: claim["verdict"] for claim in outcome.verdicts}
+        print(json.dumps({"name": outcome.name, "folder": str(outcome.folder), "runs": statuses, "verdicts": verdicts}))
+        return outcome
+    print(f"{outcome.name}: {outcome.counts()}" if outcome.results else f"{outcome.name}: done")
+    for result in outcome.results:
+        if result.status != "done":
+            print(f"  {result.status}: {key(result.spec)} {result.error}")
+    for name in ("notebook.ipynb", "figures", "tables", "frame.csv", "claims.json"):
+        if (outcome.folder / name).exists():
+            print(f"  {name:15} {_shown(outcome.folder / name)}")
+    for claim in outcome.verdicts:
+        print(f"  {claim['id']:6} {claim['verdict']:13} {claim['statement']}")
+    return outcome
+
+
+def _shown(path: Path) -> str:
+    """Return a path below the current folder in its short form."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _plan(options: argparse.Namespace) -> int:
+    rows = []
+    for batch in _loaded(options, {}):
+        specs, store, note = known_specs(batch)
+        grid = plan(specs, store)
+        name = batch.name if isinstance(batch, GridBatch) else batch.study
+        rows.append({"name": name, "runs": len(grid.specs), "stored": grid.stored, "failed": grid.failed, "note": note})
+        if not options.json:
+            print(f"{name}: {grid}" + (f"; {note}" if note else ""))
+    if options.json:
+        print(json.dumps(rows, indent=1))
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    rows = []
+    for batch in _loaded(options, {}):
+        specs, store, _ = known_specs(batch)
+        stored = list(store.specs())
+        for spec in plan(specs, store).specs:
+            failure = store.get_failure(spec)
+            nearest = min(stored, key=lambda other: len(diff(spec, other)), default=None)
+            state = "stored" if store.has(spec) else "failed" if failure else "missing"
+            row = {"run": key(spec), "state": state, "error": failure.error if failure else ""}
+            row |= (
+                {"nearest": key(nearest), "differs": diff(spec, nearest)} if nearest else {"nearest": "", "differs": {}}
+            )
+            rows.append(row)
+    if options.json:
+        print(json.dumps(rows, indent=1))
+        return 0
+    for row in rows:
+        if row["state"] != "stored":
+            print(f"{row['run']}: {row['state']} {row['error']}".rstrip())
+            for field, (mine, other) in row["differs"].items():
+                print(f"    {field}: {mine!r} here, {other!r} in {row['nearest']}")
+    print(f"{sum(row['state'] == 'stored' for row in rows)} of {len(rows)} runs are stored")
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    store = open_store(options.results)
+    report = store.summary()
+    if options.json:
+        print(json.dumps(report, indent=1))
+        return 0
+    print(
+        f"{_shown(store.root)}: {report['runs']} runs stored ({report['bytes'] / 1e6:.1f} MB), "
+        f"{report['diverged']} diverged, {len(report['failed'])} failed, {report['aside']} damaged and put aside"
+    )
+    for failure in report["failed"]:
+        print(f"  failed: {failure['run']}: {failure['error']}")
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    if options.kind == "runs":
+        specs = list(open_store(options.results).specs())
+        rows = [{"run": key(spec), "digest": digest(spec), "spec": flatten(spec)} for spec in specs]
+        print(json.dumps(rows, indent=1) if options.json else "\n".join(map(key, specs)))
+        return 0
+    names = list(STUDIES) if options.kind == "studies" else getattr(registry, options.kind).names()
+    print(json.dumps(names) if options.json else "\n".join(names))
+    return 0
+
+
+def _params(options: argparse.Namespace) -> int:
+    print(markdown_table(schema(options.study)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,11 @@
+"""The studies: one module each, ``params -> list[RunSpec]``, the one place a study's design is written.
+
+``STUDIES`` maps the name of a notebook to its params schema. Targets are imported only when asked for.
+"""
+
+from __future__ import annotations
+
+STUDIES: dict[str, str] = {
+    "base_model": "itlib.studies.base_model:BaseModelParams",
+    "01_data_scaling": "itlib.studies.data_scaling:DataScalingParams",
+}
