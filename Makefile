@@ -1,0 +1,62 @@
+# Everything runs in a virtual environment of this folder; nothing outside it is touched.
+#
+#   make reproduce                                regenerate every study of the cpu profile
+#   make reproduce STUDY=01_data_scaling          one study
+#   make test                                     install what is missing, run the tests
+#
+# TORCH_ARGS reaches the installation of torch alone, for example
+#   make setup TORCH_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"     a smaller build without CUDA
+
+PYTHON ?= python3
+PROFILE ?= cpu
+STUDY ?=
+TORCH_ARGS ?=
+LOCK_ARGS ?= --extra-index-url https://download.pytorch.org/whl/cpu
+
+BIN := .venv/bin
+STAMP := .venv/installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+QUIET := MPLBACKEND=Agg HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false
+OFFLINE := $(QUIET) HF_HUB_OFFLINE=1
+
+.PHONY: help setup reproduce smoke test lint lab lock
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /make \1	/' | expand -t 18
+
+setup: $(STAMP) ## install the locked environment into .venv
+
+# The lock comes first, so that installing torch finds its own requirements already there at their pinned versions.
+$(STAMP): requirements.lock requirements-torch.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found; name a Python 3.11 or newer: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(PIP) install --quiet --require-hashes --no-deps -r requirements.lock
+	$(PIP) install --quiet $(TORCH_ARGS) -r requirements-torch.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+reproduce: setup ## regenerate figures, tables and verdicts: PROFILE=cpu STUDY=01_data_scaling
+	$(QUIET) $(BIN)/itlib reproduce --profile $(PROFILE) $(STUDY)
+
+smoke: setup ## every study end to end in its smallest form
+	$(OFFLINE) $(BIN)/itlib reproduce --profile smoke $(STUDY)
+
+test: setup ## the tests that take seconds
+	$(OFFLINE) $(BIN)/python -m pytest -q -m "not slow"
+
+lint: setup ## ruff, and no output in the notebooks
+	$(BIN)/ruff check .
+	$(BIN)/nbstripout --verify notebooks/*.ipynb
+
+lab: setup ## JupyterLab on the notebooks
+	$(QUIET) $(BIN)/jupyter lab notebooks
+
+# The CPU build of torch stands in while resolving, so that the CUDA libraries of the other build are not locked.
+lock: setup ## resolve the locked environment again; add LOCK_ARGS="--upgrade" for newer versions
+	sed 's/$$/+cpu/' requirements-torch.txt > .venv/torch-cpu.txt
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --extra dev --unsafe-package torch \
+		--constraint .venv/torch-cpu.txt --strip-extras --no-annotate --no-emit-index-url --no-emit-find-links \
+		--no-emit-trusted-host $(LOCK_ARGS) --output-file requirements.lock pyproject.toml
+	sed -n -E 's/^([a-z0-9][^ ]*==[^ ]*) .*/\1/p' requirements.lock > requirements-conda.txt
