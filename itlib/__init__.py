@@ -23,6 +23,7 @@ _HOMES = {
     "open_store": "itlib.workspace",
     "plan": "itlib.engines",
     "resolve": "itlib.resolve",
+    "results_root": "itlib.workspace",
     "run_all": "itlib.engines",
     "run_frame": "itlib.frame",
     "with_fields": "itlib.spec",

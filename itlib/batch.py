@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,12 +13,13 @@ from typing import Any
 from itlib.engines import plan, run_all
 from itlib.errors import InputError
 from itlib.grid import from_yaml_mapping
+from itlib.notebooks import execute_notebook, notebook_path, report_folder, study_module
 from itlib.params import from_yaml, overrides
 from itlib.result import RunResult
 from itlib.spec import RunSpec
 from itlib.store import Store
 from itlib.studies import STUDIES
-from itlib.workspace import open_store, project_root, study_folder
+from itlib.workspace import open_store, project_root
 from itlib.yamlio import load_strict
 
 
@@ -116,11 +116,9 @@ def run_study(batch: StudyBatch, *, notebook: bool = True) -> Outcome:
         InputError: The notebook or the results folder is missing or cannot be written. Nothing has run then.
         RunError: The notebook stopped with an error.
     """
-    from itlib.notebooks import execute_notebook, notebook_path
-
     params = batch.params
     notebook_path(batch.study)
-    folder = study_folder(params.results, params.profile, batch.study)
+    folder = report_folder(batch.study, params)
     store = open_store(params.results)
     module = study_module(batch.study)
 
@@ -148,11 +146,6 @@ def run_grid(batch: GridBatch, *, engine: str, workers: int, retry_failed: bool)
     run_frame(results).to_csv(partial, index=False, lineterminator="\n")
     partial.replace(folder / "frame.csv")
     return Outcome(batch.name, folder, tuple(results))
-
-
-def study_module(study: str) -> Any:
-    """Return the module in which a study's design is written."""
-    return importlib.import_module(STUDIES[study].partition(":")[0])
 
 
 class _NotYetKnown(Exception):

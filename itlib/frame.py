@@ -61,12 +61,31 @@ def item_frame(results: Sequence[RunResult]) -> pd.DataFrame:
 
 
 def audit_frame(results: Sequence[RunResult]) -> pd.DataFrame:
-    """Return, per number of training examples, what the loss was taken on: means over runs of the mask audit."""
-    rows = [
-        {"n_train": result.spec.data.n_train, **result.totals["audit"], "n_steps": result.totals["n_steps"]}
-        for result in results
-        if "audit" in result.totals
-    ]
+    """Return, per number of training examples, what the loss was taken on: means over runs of the mask audit.
+
+    Columns: steps, rows kept and dropped, tokens and supervised tokens of the distinct rows, the longest row, and the
+    three counts that must be zero: rows without supervision, rows whose stop token is not supervised, rows whose
+    text spells a control token.
+    """
+    rows = []
+    for result in results:
+        if "audit" not in result.totals:
+            continue
+        audit = result.totals["audit"]
+        rows.append(
+            {
+                "n_train": result.spec.data.n_train,
+                "steps": result.totals["n_steps"],
+                "rows": audit["n_rows"],
+                "too long": audit["n_dropped_too_long"],
+                "tokens": audit["n_tokens"],
+                "supervised": audit["n_response_tokens"],
+                "longest": audit["longest"],
+                "unsupervised rows": audit["n_zero_supervision"],
+                "without stop": 0 if audit["stop_token_supervised"] else audit["n_rows"],
+                "forged": audit["n_forged_control_tokens"],
+            }
+        )
     return pd.DataFrame(rows).groupby("n_train").mean().reset_index() if rows else pd.DataFrame()
 
 

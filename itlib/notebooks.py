@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import json
 import os
 import uuid
 from pathlib import Path
 from typing import Any
 
 from itlib.errors import InputError, RunError
+from itlib.studies import STUDIES
 from itlib.workspace import project_root, study_folder
 
 
@@ -18,6 +21,17 @@ def notebook_path(study: str) -> Path:
     if not path.is_file():
         raise InputError(f"{path}: no such notebook; run from the project folder")
     return path
+
+
+def study_module(study: str) -> Any:
+    """Return the module in which a study's design is written."""
+    return importlib.import_module(STUDIES[study].partition(":")[0])
+
+
+def report_folder(study: str, params: Any) -> Path:
+    """Return where a study's report goes; one on the user's own data has a folder of its own."""
+    variant = getattr(study_module(study), "variant", lambda params: "")(params)
+    return study_folder(params.results, params.profile, study, variant)
 
 
 def execute_notebook(study: str, params: Any) -> Path:
@@ -34,7 +48,7 @@ def execute_notebook(study: str, params: Any) -> Path:
     from jupyter_client.kernelspec import NoSuchKernel
 
     source = notebook_path(study)
-    folder = study_folder(params.results, params.profile, study)
+    folder = report_folder(study, params)
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".notebook-{os.getpid()}-{uuid.uuid4().hex[:8]}.ipynb"
     try:
@@ -62,8 +76,6 @@ def execute_notebook(study: str, params: Any) -> Path:
 
 def _complete(path: Path) -> bool:
     """Return whether papermill recorded an end of the execution."""
-    import json
-
     metadata = json.loads(path.read_text()).get("metadata", {}).get("papermill", {})
     return bool(metadata.get("end_time")) and not metadata.get("exception")
 

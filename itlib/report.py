@@ -78,6 +78,7 @@ class Report:
         study: Name of the study and of its notebook, such as "01_data_scaling".
         profile: Name of the profile, such as "cpu".
         folder: Root of all results.
+        variant: Sets apart a report on other data or another model: the folder is ``<study>-<variant>``.
         provenance: Facts about the runs for the manifest, such as versions and device; plain data without dates.
 
     Raises:
@@ -90,11 +91,13 @@ class Report:
         profile: str = "cpu",
         folder: str | Path = "results",
         *,
+        variant: str = "",
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
         self.study = _checked_name(study, "study")
         self.profile = _checked_name(profile, "profile")
-        self.folder = Path(folder) / profile / study
+        self.variant = variant and _checked_name(variant, "variant")
+        self.folder = Path(folder) / profile / (f"{study}-{variant}" if variant else study)
         self.provenance = dict(provenance or {})
         self._files: dict[str, Path] = {}
         self._captions: dict[str, str] = {}
@@ -106,7 +109,9 @@ class Report:
     def command(self) -> str:
         """The canonical command that makes this report again."""
         place = f"{self.profile}/{self.study}"
-        return f"papermill notebooks/{self.study}.ipynb results/{place}/notebook.ipynb -f params/{place}.yaml"
+        out = f"results/{self.profile}/{self.folder.name}/notebook.ipynb"
+        own = f" -p data DATA -p model MODEL  # {self.variant}" if self.variant else ""
+        return f"papermill notebooks/{self.study}.ipynb {out} -f params/{place}.yaml{own}"
 
     def frames(self, frame: pd.DataFrame, items: pd.DataFrame | None = None) -> None:
         """Write ``frame.csv`` (rows sorted, floats in full) and ``items.parquet``; later figures name these runs."""

@@ -65,7 +65,7 @@ class Store:
         return self._read(self.folder(spec), expect=spec)
 
     def put(self, result: RunResult) -> RunResult:
-        """Store a result and return the one that is now on disk (an earlier one, if it was first)."""
+        """Store a result and return it as read back from the disk (an earlier one, if it was first)."""
         spec = result.spec
         files = {
             "spec.json": _json_bytes(flatten(spec)),
@@ -82,8 +82,9 @@ class Store:
             if different:
                 _report(f"{key(spec)}: a second computation differs in {', '.join(different)}; the first is kept")
             return earlier
-        (self.root / "failed" / f"{key(spec)}.json").unlink(missing_ok=True)
-        return result
+        self.forget_failure(spec)
+        # Read back, so that a fresh result and a stored one are the same object to the last bit and key order.
+        return self.get(spec) or result
 
     def results(self) -> Iterator[RunResult]:
         """Yield every readable result below the root, in the order of folder names."""

@@ -27,16 +27,16 @@ def results_root(results: str = "") -> Path:
     return Path(results or os.environ.get("ITLIB_RESULTS") or project_root() / "results").expanduser().absolute()
 
 
-def study_folder(results: str, profile: str, study: str) -> Path:
-    """Return ``<results>/<profile>/<study>`` and check that it stays below the results folder.
+def study_folder(results: str, profile: str, study: str, variant: str = "") -> Path:
+    """Return ``<results>/<profile>/<study>[-<variant>]`` and check that it stays below the results folder.
 
     Raises:
         InputError: A name contains a path separator or points upwards.
     """
-    for name in (profile, study):
+    for name in (profile, study, variant or "none"):
         if not name or Path(name).name != name or name.startswith("."):
             raise InputError(f"'{name}' cannot name a results folder")
-    return results_root(results) / profile / study
+    return results_root(results) / profile / (f"{study}-{variant}" if variant else study)
 
 
 def open_store(results: str = "") -> Store:

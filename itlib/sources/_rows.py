@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import unicodedata
 from collections import Counter
@@ -85,12 +86,16 @@ def split_rows(name: str, examples: tuple[Example, ...]) -> Split:
 
 @dataclass(frozen=True)
 class Rows:
-    """A parsed and split data set with the fingerprint of its content."""
+    """A parsed data set with the fingerprint of its content; it is split when first asked for."""
 
     name: str
     fingerprint: str
     parsed: Parsed
-    split: Split
+
+    @functools.cached_property
+    def split(self) -> Split:
+        """The pool, dev and test parts; asked for after bad rows had their say."""
+        return split_rows(self.name, self.parsed.examples)
 
     def summary(self) -> dict[str, object]:
         """Return format, counts and the reasons of bad rows, ready to be shown."""
@@ -108,11 +113,11 @@ class Rows:
 
 
 def build_rows(name: str, fingerprint: str, parsed: Parsed) -> Rows:
-    """Split parsed rows; raise ``InputError`` with the first reason when no row is usable."""
+    """Keep parsed rows; raise ``InputError`` with the first reason when no row is usable."""
     if not parsed.examples:
         line, reason = parsed.bad[0]
         raise InputError(f"{name}:{line}: {reason}; none of the {parsed.n_rows} rows is usable")
-    return Rows(name, fingerprint, parsed, split_rows(name, parsed.examples))
+    return Rows(name, fingerprint, parsed)
 
 
 class RowSource:

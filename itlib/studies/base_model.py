@@ -39,7 +39,8 @@ class BaseModelParams:
 def recipe(params: BaseModelParams) -> pretrain.Recipe:
     """Return the pretraining recipe that the parameters describe; everything else is as for the shipped base."""
     return pretrain.Recipe(
-        n_tokens=params.n_tokens, seed=params.base_seed, threads=params.threads, compiled=params.compiled)
+        n_tokens=params.n_tokens, seed=params.base_seed, threads=params.threads, compiled=params.compiled
+    )
 
 
 def folder(params: BaseModelParams) -> Path:
@@ -97,8 +98,12 @@ def _equal_weights(one: Any, other: Any) -> bool:
 def gate_table(results: Sequence[gates.Gate]) -> pd.DataFrame:
     """Return gates as a frame: value, limit, and whether each passes."""
     rows = [
-        {"gate": gate.name, "value": gate.value, "must be": f"{'<=' if gate.below else '>='} {gate.limit:g}",
-         "passed": gate.passed}
+        {
+            "gate": gate.name,
+            "value": gate.value,
+            "must be": f"{'<=' if gate.below else '>='} {gate.limit:g}",
+            "passed": gate.passed,
+        }
         for gate in results
     ]
     return pd.DataFrame(rows).set_index("gate")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from itlib.engines import ENGINES
 from itlib.errors import InputError, RunError
 from itlib.frame import measure, run_frame
 from itlib.models import resolve_name as resolve_model
-from itlib.registry import methods, selectors
+from itlib.registry import methods, models, selectors
 from itlib.resolve import DTYPES, SPLITS
 from itlib.result import RunResult
 from itlib.schema import coerce_fields, param
@@ -81,6 +83,16 @@ def _device(name: str) -> str:
         raise InputError("device: 'cuda' was asked for and no NVIDIA GPU is visible; use device: auto or cpu")
     print("device: auto found no GPU; running on the CPU")
     return "cpu"
+
+
+def variant(params: StudyParams) -> str:
+    """Return what sets a report on the user's own data or model apart; empty for the embedded world.
+
+    So a report on other data never overwrites the one of the embedded world.
+    """
+    own = [name for name, default in ((params.data, "microworld"), (params.model, "")) if name != default]
+    own = [name for name in own if name not in models]
+    return "-".join(re.sub(r"[^A-Za-z0-9_]+", "_", Path(name.partition("@")[0]).stem).strip("_") for name in own)
 
 
 def check_unique(params: StudyParams, *names: str) -> None:

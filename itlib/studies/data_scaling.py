@@ -18,8 +18,19 @@ from itlib.resolve import resolve
 from itlib.result import RunResult
 from itlib.schema import param
 from itlib.spec import RunSpec, with_fields
-from itlib.studies.common import Run, StudyParams, base_spec, best_on_dev, check_registered, check_unique, on_dev
+from itlib.studies.common import (
+    Run,
+    StudyParams,
+    base_spec,
+    best_on_dev,
+    check_registered,
+    check_unique,
+    on_dev,
+    variant,
+)
 from itlib.train import SCHEDULES
+
+__all__ = ["CLAIMS", "DataScalingParams", "choice_grid", "choose", "collect", "pending", "scaling_grid", "variant"]
 
 EMBEDDINGS = ("frozen", "trained")
 CHOSEN = ("learning_rate", "train_embeddings")
@@ -82,9 +93,15 @@ def settings(params: DataScalingParams) -> list[dict[str, Any]]:
 
 
 def choice_grid(params: DataScalingParams) -> list[RunSpec]:
-    """Return the dev runs: every candidate setting on every choice seed; empty when there is nothing to choose."""
+    """Return the dev runs: every candidate setting on every choice seed; empty when there is nothing to choose.
+
+    Raises:
+        InputError: Something in the whole study cannot run: model, data, or a size above the pool.
+    """
     candidates = settings(params)
-    if len(candidates) == 1:
+    choosing = len(candidates) > 1
+    resolve(with_fields(_base(params), n_train=max([*params.sizes, params.choice_size * choosing])))
+    if not choosing:
         return []
     base = with_fields(on_dev(_base(params)), n_train=params.choice_size)
     zipped = {name: [candidate[name] for candidate in candidates] for name in CHOSEN}

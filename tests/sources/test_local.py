@@ -232,7 +232,10 @@ def test_no_opening_straddles_the_split(pairs):
     assert [order[e.id] for e in split.pool] == sorted(order[e.id] for e in split.pool)
 
 
-@pytest.mark.parametrize(("n", "expected"), [(10, 1), (100, 10), (199, 20), (200, 20), (400, 20), (1000, 50), (18000, 200)])
+SHARES = [(10, 1), (100, 10), (199, 20), (200, 20), (400, 20), (1000, 50), (18000, 200)]
+
+
+@pytest.mark.parametrize(("n", "expected"), SHARES)
 def test_held_out_share(n, expected):
     assert n_held_out(n) == expected
 

@@ -39,7 +39,7 @@ def test_one_candidate_needs_no_dev_run():
 
 
 def test_the_best_setting_has_the_best_mean_over_families():
-    """Setting a: families .9 and .1 with unequal item counts; setting b: .6 and .6. Equal weight per family favours b."""
+    """Setting a: .9 and 0 in two families of unequal size; setting b: .6 and 1. Equal weight per family favours b."""
     specs = choice_grid(params(learning_rates=(1e-3, 2e-3)))
     a = result(specs[0], [*(("f", i, 1.0) for i in range(9)), ("f", 9, 0.0), ("g", 0, 0.0)])
     b = result(specs[1], [*(("f", i, float(i < 6)) for i in range(10)), ("g", 0, 1.0)])
@@ -98,6 +98,8 @@ def test_mistakes_are_refused_before_any_work(changes, message):
 
 def test_a_size_above_the_pool_names_both_numbers(tmp_path):
     p = params(sizes=(16, 5000), pool_size=400, learning_rates=(1e-3,))
+    with pytest.raises(InputError, match="5000.*400"):
+        choice_grid(p)
     with pytest.raises(InputError, match="5000.*400"):
         run_all(scaling_grid(p, choose(p, [])), Store(tmp_path), engine="serial")
 

@@ -1,0 +1,28 @@
+"""Who lives where and what has which colour: assigned once from one seed, part of what the world is.
+
+A changed ``FACT_SEED`` is another world: the shipped base models know only this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from itlib.microworld import lexicon
+from itlib.microworld.dice import ranked
+
+FACT_SEED = 20
+
+
+def _assign(keys: Sequence[str], values: Sequence[str], relation: str) -> dict[str, str]:
+    """Give each key a value, values as evenly used as possible, by the keys' hash order."""
+    order = ranked(keys, "fact", FACT_SEED, relation)
+    assigned = {key: values[index % len(values)] for index, key in enumerate(order)}
+    return {key: assigned[key] for key in keys}
+
+
+COLOUR = _assign(lexicon.NOUNS, lexicon.COLOURS, "colour")
+SIZE = _assign(lexicon.NOUNS, lexicon.SIZES, "size")
+HOME = _assign(lexicon.PEOPLE, lexicon.TOWNS, "home")
+JOB = _assign(lexicon.PEOPLE, lexicon.JOBS, "job")
+COUNTRY = _assign(lexicon.TOWNS, lexicon.COUNTRIES, "country")
+SIZE_RANK = {noun: lexicon.SIZES.index(size) for noun, size in SIZE.items()}

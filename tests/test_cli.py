@@ -1,0 +1,179 @@
+"""The command line: bad input ends in one line and exit code 2 before any work; good input runs and continues."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from itlib.cli import main
+from itlib.workspace import project_root
+
+SMOKE = (project_root() / "params" / "smoke" / "01_data_scaling.yaml").read_text()
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path, monkeypatch):
+    monkeypatch.setenv("ITLIB_RESULTS", str(tmp_path / "results"))
+    return tmp_path / "results"
+
+
+def params_file(folder, *replacements, extra=""):
+    text = SMOKE
+    for key, value in replacements:
+        lines = [f"{key}: {value}" if line.startswith(f"{key}:") else line for line in text.splitlines()]
+        assert lines != text.splitlines(), key
+        text = "\n".join(lines) + "\n"
+    path = folder / "params.yaml"
+    path.write_text(text + extra)
+    return str(path)
+
+
+def write(folder, name, text):
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+BAD = {
+    "unknown parameter": (lambda t: [params_file(t, extra="n_evall: 3\n")], "did you mean 'n_eval'"),
+    "duplicate key": (lambda t: [params_file(t, extra="n_eval: 3\n")], "params.yaml:"),
+    "text for a number": (lambda t: [params_file(t, ("n_eval", "many"))], "n_eval: expected int"),
+    "lossy number": (lambda t: [params_file(t, ("n_eval", "2.5"))], "n_eval: expected int"),
+    "boolean for a number": (lambda t: [params_file(t, ("n_eval", "true"))], "n_eval: expected int"),
+    "word for a boolean": (lambda t: [params_file(t, ("full_pool", "maybe"))], "full_pool: expected bool"),
+    "negative size": (lambda t: [params_file(t, ("sizes", "[-4]"))], "sizes"),
+    "zero size": (lambda t: [params_file(t, ("sizes", "[0]"))], "sizes"),
+    "empty sizes": (lambda t: [params_file(t, ("sizes", "[]"))], "sizes: the list is empty"),
+    "scalar for a list": (lambda t: [params_file(t, ("sizes", "16"))], "sizes"),
+    "size above the pool": (lambda t: [params_file(t, ("sizes", "[5000]"))], "5000"),
+    "unknown method": (lambda t: [params_file(t, ("method", "lroa"))], "did you mean 'lora'"),
+    "unknown model": (lambda t: [params_file(t, ("model", "micro-2m"))], "did you mean 'micro-1m'"),
+    "unknown family": (lambda t: [params_file(t, ("families", "[oposite]"))], "did you mean 'opposite'"),
+    "missing model folder": (lambda t: [params_file(t, ("model", "./nowhere"))], "model folder not found"),
+    "missing data file": (lambda t: [params_file(t, ("data", "nowhere.jsonl"))], "file not found: nowhere.jsonl"),
+    "empty data file": (
+        lambda t: [params_file(t, ("data", write(t, "empty.jsonl", "")))],
+        "empty.jsonl: the file is empty",
+    ),
+    "truncated data file": (
+        lambda t: [params_file(t, ("data", write(t, "cut.jsonl", '{"instruction": "a", "output": "b"}\n{"instr')))],
+        "cut.jsonl:2",
+    ),
+    "missing params file": (lambda t: [str(t / "no.yaml")], "no.yaml"),
+    "params of no study": (lambda t: [write(t, "x.yaml", "sizes: [1]\n")], "missing key 'study'"),
+    "unknown study": (lambda t: [write(t, "x.yaml", "study: 01_data_scalling\n")], "did you mean '01_data_scaling'"),
+    "unknown grid field": (
+        lambda t: [write(t, "g.yaml", "grid:\n  cross: {n_trian: [1]}\n")],
+        "did you mean 'n_train'",
+    ),
+    "unknown key beside a grid": (lambda t: [write(t, "g.yaml", "grid: {}\nseeds: [1]\n")], "beside 'grid'"),
+    "override of nothing": (lambda t: [params_file(t), "-p", "nosuch", "1"], "nosuch"),
+    "override of a wrong type": (lambda t: [params_file(t), "-p", "n_eval", "x"], "n_eval"),
+    "code as a parameter": (lambda t: [params_file(t), "-p", "import os;x", "1"], "not a parameter name"),
+    "negative workers": (lambda t: [params_file(t), "--workers", "-1"], "workers"),
+    "length above the model's context": (lambda t: [params_file(t, ("max_length", "4096"))], "max_length"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_refused_in_one_line_before_any_work(name, tmp_path, results, capsys):
+    arguments, message = BAD[name]
+    assert main(["run", *arguments(tmp_path)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: ") and "\n" not in error and message in error
+    assert not list(results.rglob("manifest.json")) and not list(results.rglob("*.ipynb"))
+
+
+def test_an_adapter_of_another_base_is_refused(tmp_path, capsys):
+    import tiny
+
+    from itlib.models.local import write_adapter_base
+    from itlib.registry import methods
+    from itlib.spec import MethodSpec
+
+    model = methods.get("lora").attach(tiny.llama(), MethodSpec(rank=2))
+    base = tmp_path / "base"
+    tiny.llama().save_pretrained(base)
+    model.peft_config["default"].base_model_name_or_path = str(base)
+    model.save_pretrained(tmp_path / "adapter")
+    write_adapter_base(tmp_path / "adapter", "0" * 64)
+    assert main(["run", params_file(tmp_path, ("model", str(tmp_path / "adapter")))]) == 2
+    assert "belongs to the base" in capsys.readouterr().err
+
+
+def test_a_results_folder_that_cannot_be_written_is_refused(tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ITLIB_RESULTS", str(tmp_path / "file"))
+    assert main(["run", params_file(tmp_path)]) == 2
+    assert "not writable" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_a_read_only_folder_is_refused(tmp_path, capsys, monkeypatch):
+    (tmp_path / "locked").mkdir(mode=0o555)
+    monkeypatch.setenv("ITLIB_RESULTS", str(tmp_path / "locked" / "results"))
+    assert main(["run", params_file(tmp_path)]) == 2
+    assert "not writable" in capsys.readouterr().err
+
+
+def test_plan_run_status_explain_and_list_agree(tmp_path, capsys):
+    path = params_file(tmp_path, ("learning_rates", "[1e-3]"), ("sizes", "[16]"), ("budget", "2"))
+
+    def ask(*arguments):
+        assert main([*arguments, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    assert ask("plan", path)[0] | {"note": ""} == {
+        "name": "01_data_scaling", "runs": 3, "stored": 0, "failed": 0, "note": "",
+    }  # fmt: skip
+    assert {row["state"] for row in ask("explain", path)} == {"missing"}
+    assert main(["run", path, "--no-notebook"]) == 0
+    capsys.readouterr()
+    assert ask("plan", path)[0]["stored"] == 3 and ask("status")["runs"] == 3 and len(ask("list", "runs")) == 3
+    (row,) = [r for r in ask("explain", path, "-p", "seeds", "[0, 7]") if r["state"] == "missing"]
+    assert set(row["differs"]) == {"seed"}
+    assert "opposite" in ask("list", "families") and "lora" in ask("list", "methods")
+    assert {"SC1", "SC2", "SC7"} <= set(ask("list", "claims"))
+
+
+def test_a_plan_says_what_it_cannot_know_yet(tmp_path, capsys):
+    assert main(["plan", params_file(tmp_path)]) == 0
+    assert "5 test runs follow once dev has chosen among 2 settings" in capsys.readouterr().out
+
+
+def test_a_failed_run_gives_exit_code_1_and_retry_clears_it(tmp_path, capsys, monkeypatch):
+    from itlib import execute as module
+
+    path = params_file(tmp_path, ("learning_rates", "[1e-3]"), ("sizes", "[16]"), ("budget", "2"))
+    real = module.execute
+
+    def fail_once(spec, store):
+        if spec.seed == 1:
+            raise MemoryError("no room")
+        return real(spec, store)
+
+    monkeypatch.setattr(module, "execute", fail_once)
+    assert main(["run", path, "--no-notebook"]) == 1
+    assert "MemoryError: no room" in capsys.readouterr().out
+    monkeypatch.setattr(module, "execute", real)
+    assert main(["run", path, "--no-notebook"]) == 1
+    assert main(["run", path, "--no-notebook", "--retry-failed"]) == 0
+
+
+def test_a_grid_file_runs_without_a_notebook(tmp_path, results, capsys):
+    path = write(
+        tmp_path, "sweep.yaml",
+        "grid:\n  base: {budget: 2, n_eval: 2, pool_size: 60, n_reference: 0}\n"
+        "  cross: {n_train: [8, 16]}\n  zip: [{method: [full, lora], learning_rate: [1e-3, 5e-3]}]\n"
+        "  exclude: [{method: lora, n_train: 8}]\n",
+    )  # fmt: skip
+    assert main(["run", path, "--engine", "serial"]) == 0
+    frame = (results / "grids" / "sweep" / "frame.csv").read_text()
+    assert "exact_match" in frame and "3 runs: 3 done" in capsys.readouterr().out
+
+
+def test_the_module_is_the_command_and_usage_errors_exit_2():
+    done = subprocess.run([sys.executable, "-m", "itlib", "nosuch"], capture_output=True, text=True, cwd=Path.cwd())
+    assert done.returncode == 2 and "invalid choice" in done.stderr

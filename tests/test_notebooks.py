@@ -1,0 +1,107 @@
+"""Notebooks are short essays that run: form, execution at smoke, and the same bytes however they are started."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from itlib.workspace import project_root
+
+NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
+STUDIES = [path for path in NOTEBOOKS if path.stem[:2].isdigit()]
+LINES = 15  # a longer code cell is machinery and belongs into the package
+FIGURES = {"01_data_scaling": {"categories", "families", "fits", "drift"}}
+TABLES = {"01_data_scaling": {"audit", "families", "claims"}}
+
+
+def names(paths):
+    return [path.stem for path in paths]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=names(NOTEBOOKS))
+def test_form(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.nbformat_minor >= 5 and notebook.metadata.kernelspec.name == "python3"
+    assert notebook.cells[0].cell_type == "markdown" and re.match(r"# .+\?", notebook.cells[0].source)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs or cell.execution_count for cell in code), "outputs belong to results/"
+    tagged = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
+    assert tagged == code[:1]
+    assert "params.from_notebook(" in code[1].source, "the cell after `parameters` validates"
+    for cell in code:
+        assert not re.search(r"^\s*(def|class|%|!)", cell.source, re.M)
+        assert cell in tagged or cell.source.count("\n") < LINES
+    kinds = [cell.cell_type for cell in notebook.cells]
+    assert all(kinds[i - 1] == "markdown" for i, kind in enumerate(kinds) if kind == "code"), "prose before code"
+
+
+def execute(arguments, results):
+    environment = {**os.environ, "ITLIB_RESULTS": str(results), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=project_root(), env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def tree(folder, *suffixes):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in suffixes and path.name != "manifest.json"
+    }
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=names(STUDIES))
+def test_smoke(path, tmp_path):
+    """The command line, a second time, and plain papermill in another results folder."""
+    study, params = path.stem, f"params/smoke/{path.stem}.yaml"
+    first = execute(["itlib", "run", params], tmp_path / "a")
+    folder = tmp_path / "a" / "smoke" / study
+    for name in FIGURES[study]:
+        assert {f"{name}{s}" for s in (".png", ".svg", ".pdf", ".csv")} <= {
+            p.name for p in (folder / "figures").iterdir()
+        }
+    for name in TABLES[study]:
+        assert {f"{name}{s}" for s in (".md", ".tex", ".csv")} <= {p.name for p in (folder / "tables").iterdir()}
+    claims = json.loads((folder / "claims.json").read_text())
+    assert claims and all({"id", "statement", "effect", "interval", "n_seeds", "verdict"} <= set(c) for c in claims)
+    assert {c["verdict"] for c in claims} <= {"reproduced", "contradicted", "inconclusive", "not_run"}
+    assert all(c["id"] in first.stdout for c in claims)
+
+    written = tree(folder, ".csv", ".md", ".tex", ".json", ".png", ".svg", ".pdf", ".parquet")
+    stored = {p: p.stat().st_mtime_ns for p in (tmp_path / "a" / "store" / "runs").rglob("manifest.json")}
+    second = execute(["itlib", "run", params], tmp_path / "a")
+    assert "to compute" not in second.stderr
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "a" / "store" / "runs").rglob("manifest.json")} == stored
+    assert tree(folder, ".csv", ".md", ".tex", ".json", ".png", ".svg", ".pdf", ".parquet") == written
+
+    notebook = str(path.relative_to(project_root()))
+    execute(["papermill", notebook, str(tmp_path / "OUT.ipynb"), "-f", params], tmp_path / "b")
+    assert tree(tmp_path / "b" / "smoke" / study, ".csv", ".md", ".tex", ".json", ".parquet") == tree(
+        folder, ".csv", ".md", ".tex", ".json", ".parquet"
+    )
+    outputs = json.dumps(nbformat.read(tmp_path / "OUT.ipynb", as_version=4))
+    assert "Traceback" not in outputs and str(project_root()) not in json.dumps(
+        [p.decode("utf-8", "ignore") for p in written.values()]
+    )
+
+
+def test_the_base_model_notebook_runs_at_smoke(tmp_path):
+    execute(["itlib", "run", "params/smoke/base_model.yaml"], tmp_path)
+    assert (tmp_path / "smoke" / "base_model" / "notebook.ipynb").is_file()
+
+
+def test_plain_papermill_refuses_bad_params_before_any_run(tmp_path):
+    notebook = "notebooks/01_data_scaling.ipynb"
+    done = subprocess.run(
+        [sys.executable, "-m", "papermill", notebook, str(tmp_path / "o.ipynb"), "-p", "n_evall", "3"],
+        cwd=project_root(), env={**os.environ, "ITLIB_RESULTS": str(tmp_path / "r")}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1 and "did you mean 'n_eval'" in done.stderr
+    assert not (tmp_path / "r").exists()
