@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, StrMethodFormatter
 
+from itlib.curvefit import ALPHA_RANGE
 from itlib.theme import GREY, PALETTE, TWO_COLUMN, colours, in_order, markers, new_figure, save_figure, themed
 
 __all__ = ["family_grid", "new_figure", "power_law", "reference_drift", "save_figure", "scaling_curves"]
@@ -165,6 +166,8 @@ def power_law(
     other arguments are those of ``scaling_curves``.
     """
     with themed():
+        if ax is None:  # the legend has a row per group, and the curves keep their height below it
+            ax = new_figure(height=2.2 + 0.16 * len(described)).subplots()
         ax = scaling_curves(curve, by=by, x=x, points=points, fits=fits, y_label=y_label, ax=ax)
         entries = {str(row[by]): _exponent_text(row, by) for _, row in described.iterrows()}
         for line in ax.lines:
@@ -177,7 +180,7 @@ def _draw_group(ax: Axes, group: pd.DataFrame, x: str, colour: str, marker: str,
     before = group[group[x] <= 0]
     group = group[group[x] > 0]
     for value in before["mean"].dropna():
-        ax.axhline(value, ls=(0, (1, 2)), lw=0.8, color=colour, zorder=0)
+        ax.axhline(value, ls=(0, (1, 2)), lw=0.8, color=colour, zorder=0, gid="before")
     size, mean = group[x].to_numpy(dtype=float), group["mean"].to_numpy(dtype=float)
     low, high = group["low"].to_numpy(dtype=float), group["high"].to_numpy(dtype=float)
     ax.fill_between(size, low, high, where=np.isfinite(low), color=colour, alpha=0.18, lw=0, zorder=1)
@@ -209,6 +212,11 @@ def _x_label(curve: pd.DataFrame) -> str:
 
 
 def _exponent_text(row: pd.Series, by: str) -> str:
+    """Say the exponent and its interval; of a curve that does not bend (flat, or straight in ln N) say just that."""
+    if row["label"] == "flat":
+        return f"{row[by]}: flat"
+    if row["alpha"] <= ALPHA_RANGE[0]:
+        return f"{row[by]}: exponent at most {ALPHA_RANGE[0]:g} (no bend)"
     interval = f" [{row['alpha_low']:.2f}, {row['alpha_high']:.2f}]" if np.isfinite(row["alpha_low"]) else ""
     return f"{row[by]}: exponent {row['alpha']:.2f}{interval}"
 
@@ -219,6 +227,8 @@ def _notes(axes: Sequence[Axes], *, fitted: bool) -> list[Line2D]:
     notes = []
     if fitted:
         notes.append(Line2D([], [], ls="--", lw=0.8, color=GREY, label="fit"))
+    if "before" in marks:
+        notes.append(Line2D([], [], ls=(0, (1, 2)), lw=0.8, color=GREY, label="before tuning"))
     if "few" in marks:
         notes.append(Line2D([], [], ls="", marker="o", mfc="white", color=GREY, label="fewer seeds"))
     if "gap" in marks:

@@ -19,6 +19,7 @@ import pandas as pd
 from itlib.files import write_atomic
 
 MISSING = "n/a"
+ROUNDING = 1e-12  # what is left of sums that are zero on paper
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -110,6 +111,8 @@ def _format_float(value: float, digits: int) -> str:
         return MISSING
     if math.isinf(value):
         return "inf" if value > 0 else "-inf"
+    if abs(value) < ROUNDING:
+        value = 0.0
     if value != 0 and (abs(value) < 0.5 * 10**-digits or abs(value) >= 1e6):
         return f"{value:.1e}"
     text = f"{value:.{digits}f}"
