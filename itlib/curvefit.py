@@ -49,8 +49,8 @@ def fit(form: str, n: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndar
         form: One of ``FORMS``.
         n: Training examples of each point, above 0.
         y: Value of each point.
-        falling: The quantity falls with more data (a loss): "power" then has b >= 0, otherwise b <= 0. Where the
-            data want the other sign the power form becomes a constant with alpha NaN.
+        falling: The quantity falls with more data (a loss): "power" then has a >= 0 and b >= 0, otherwise b <= 0.
+            Where the data want the other sign of b the power form becomes a constant with alpha NaN.
 
     Raises:
         ValueError: Unknown form, or fewer sizes than the form has parameters.
@@ -160,7 +160,10 @@ def _natural(form: str, nodes: np.ndarray) -> np.ndarray:
 def _regress(
     basis: np.ndarray, means: np.ndarray, counts: np.ndarray, sign: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weighted regression on every basis (curves, nodes, sizes); b is kept at the wanted sign, if one is wanted."""
+    """Weighted regression on every basis (curves, nodes, sizes).
+
+    With a sign, b has that sign or is 0; with sign +1 (a falling loss) a is at least 0 as well.
+    """
     weight = (counts / counts.sum(axis=1, keepdims=True))[:, None]
     y = means[:, None] - (weight * means[:, None]).sum(axis=-1, keepdims=True)
     g_mean = (weight * basis).sum(axis=-1, keepdims=True)
@@ -171,8 +174,11 @@ def _regress(
     if sign:
         b = np.where(b * sign > 0, b, 0.0)
     a = (weight * means[:, None]).sum(axis=-1) - b * g_mean[..., 0]
-    loss = (weight * (y - b[..., None] * g) ** 2).sum(axis=-1) * counts.sum(axis=1, keepdims=True)
-    return a, b, loss
+    if sign > 0:  # a falling quantity is a loss, and a loss cannot end below zero
+        through_zero = (weight * basis * means[:, None]).sum(axis=-1) / (weight * basis * basis).sum(axis=-1)
+        a, b = np.where(a < 0, 0.0, a), np.where(a < 0, through_zero, b)
+    residual = means[:, None] - a[..., None] - b[..., None] * basis
+    return a, b, (weight * residual**2).sum(axis=-1) * counts.sum(axis=1, keepdims=True)
 
 
 def _left_out_error(form: str, sizes: np.ndarray, means: np.ndarray, counts: np.ndarray, falling: bool) -> float:

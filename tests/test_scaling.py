@@ -185,3 +185,20 @@ def test_one_seed_and_two_sizes_are_described_without_an_interval():
     points = stats.run_points(planted.frame(seeds=[0], sizes=[25, 100]), "exact_match")
     row = scaling.describe(points).iloc[0]
     assert row["label"] == "undetermined" and np.isnan([row["alpha"], row["alpha_low"]]).all()
+
+
+def test_a_loss_without_a_floor_is_a_pure_power_law():
+    """3 N^-0.08 has no bend towards a floor: the fit ends at a = 0 and finds the exponent."""
+    sizes = np.array([75, 150, 300, 600, 1200, 2400, 4700], dtype=float)
+    fitted = scaling.fit("power", sizes, 3.0 * sizes**-0.08, falling=True)
+    assert fitted.parameters["alpha"] == pytest.approx(0.08, abs=1e-3)
+    assert fitted.parameters["a"] == pytest.approx(0.0, abs=0.02)
+
+
+def test_the_floor_of_a_loss_is_found_and_never_negative():
+    sizes = np.array([75, 150, 300, 600, 1200, 2400, 4700], dtype=float)
+    fitted = scaling.fit("power", sizes, 1.2 + 9.0 * sizes**-0.5, falling=True)
+    assert fitted.parameters["alpha"] == pytest.approx(0.5, abs=1e-3)
+    assert fitted.parameters["a"] == pytest.approx(1.2, abs=1e-3)
+    concave = scaling.fit("power", sizes, 3.0 - 0.2 * np.log(sizes), falling=True)
+    assert concave.parameters["a"] >= 0.0

@@ -86,7 +86,7 @@ def run_all(
         else:
             results[name] = known
     if missing:
-        with Progress(len(missing), stored=len(results), enabled=progress) as line:
+        with Progress(list(missing.values()), stored=len(results), enabled=progress) as line:
             for result in _engine(engine, workers, len(missing))(list(missing.values()), store, retry_failed):
                 results[digest(result.spec)] = result
                 line.advance(result)

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
+from itlib.engines.progress import expected_cost
 from itlib.execute import run_one
 from itlib.provenance import provenance
 from itlib.result import RunResult
@@ -38,7 +39,7 @@ def run_in_processes(specs: Sequence[RunSpec], store: Store, workers: int, retry
         workers: Number of worker processes, at least 1.
         retry_failed: Passed on to every run.
     """
-    waiting = deque(sorted(specs, key=_expected_cost, reverse=True))
+    waiting = deque(sorted(specs, key=expected_cost, reverse=True))
     suspects: deque[RunSpec] = deque()
     deaths: Counter[RunSpec] = Counter()
     while waiting or suspects:
@@ -106,13 +107,3 @@ def _died(spec: RunSpec, store: Store) -> RunResult:
     result = RunResult(spec, "failed", error=error, provenance=provenance(0.0))
     store.put_failure(result)
     return result
-
-
-def _expected_cost(spec: RunSpec) -> float:
-    """A rough order of run lengths, in examples seen: long runs first leaves no worker idle at the end."""
-    train = spec.train
-    if train.budget_unit == "steps":
-        return train.budget * train.batch_size
-    if train.budget_unit == "epochs":
-        return train.budget * spec.data.n_train
-    return train.budget

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
 
 from itlib.result import RunResult
+from itlib.spec import RunSpec
 
 QUIET_SECONDS = 20.0
 
@@ -18,8 +20,10 @@ class Progress:
     the end, so that logs and executed notebooks stay short.
     """
 
-    def __init__(self, total: int, *, stored: int, enabled: bool = True) -> None:
-        self.total = total
+    def __init__(self, specs: Sequence[RunSpec], *, stored: int, enabled: bool = True) -> None:
+        self.total = len(specs)
+        self.cost = sum(map(expected_cost, specs))
+        self.spent = 0.0
         self.stored = stored
         self.enabled = enabled
         self.done = 0
@@ -37,6 +41,7 @@ class Progress:
     def advance(self, result: RunResult) -> None:
         """Count one finished run."""
         self.done += 1
+        self.spent += expected_cost(result.spec)
         self.failed += result.status != "done"
         now = time.monotonic()
         if self.enabled and (self._redraw or now - self._last > QUIET_SECONDS or self.done == self.total):
@@ -52,10 +57,19 @@ class Progress:
 
     def _line(self, now: float) -> str:
         elapsed = now - self.started
-        left = elapsed / self.done * (self.total - self.done)
+        left = elapsed / self.spent * (self.cost - self.spent)
         failed = f", {self.failed} failed" if self.failed else ""
         rest = f", about {_clock(left)} left" if self.done < self.total else ""
         return f"{self.done}/{self.total} runs{failed}, {_clock(elapsed)} elapsed{rest}"
+
+
+def expected_cost(spec: RunSpec) -> float:
+    """Return a rough length of a run, in examples seen; scoring counts as a few steps."""
+    train, n_train = spec.train, spec.data.n_train
+    if n_train == 0:
+        return 1.0
+    seen = {"steps": train.budget * train.batch_size, "epochs": train.budget * n_train}
+    return 1.0 + seen.get(train.budget_unit, train.budget)
 
 
 def _clock(seconds: float) -> str:
