@@ -60,6 +60,7 @@ def execute_notebook(study: str, params: Any) -> Path:
             kernel_name="python3",
             cwd=str(project_root()),
             progress_bar=False,
+            extra_arguments=["--log-level=ERROR"],  # the kernel warns of its own default transport at every start
         )
     except NoSuchKernel:
         raise InputError("the python3 kernel is missing; `make setup` or `pip install ipykernel` installs it") from None
