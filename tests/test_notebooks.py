@@ -40,10 +40,14 @@ def test_form(path):
     assert all(kinds[i - 1] == "markdown" for i, kind in enumerate(kinds) if kind == "code"), "prose before code"
 
 
-def execute(arguments, results):
+def execute(arguments, results, folder=None):
     environment = {**os.environ, "ITLIB_RESULTS": str(results), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=project_root(), env=environment, capture_output=True, text=True
+        [sys.executable, "-m", *arguments],
+        cwd=folder or project_root(),
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done
@@ -79,6 +83,10 @@ def test_smoke(path, tmp_path):
     second = execute(["itlib", "run", params], tmp_path / "a")
     assert "to compute" not in second.stderr
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "a" / "store" / "runs").rglob("manifest.json")} == stored
+    assert tree(folder, ".csv", ".md", ".tex", ".json", ".png", ".svg", ".pdf", ".parquet") == written
+
+    # As JupyterLab does: the defaults of the parameters cell, from the folder of the notebook.
+    execute(["jupyter", "execute", path.name], tmp_path / "a", folder=path.parent)
     assert tree(folder, ".csv", ".md", ".tex", ".json", ".png", ".svg", ".pdf", ".parquet") == written
 
     notebook = str(path.relative_to(project_root()))
