@@ -21,6 +21,7 @@ _HOMES = {
     "item_frame": "itlib.frame",
     "measure": "itlib.frame",
     "open_store": "itlib.workspace",
+    "origins": "itlib.frame",
     "plan": "itlib.engines",
     "resolve": "itlib.resolve",
     "results_root": "itlib.workspace",

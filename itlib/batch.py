@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from itlib.engines import plan, run_all
-from itlib.errors import InputError
+from itlib.errors import InputError, did_you_mean
 from itlib.grid import from_yaml_mapping
+from itlib.models import existing
 from itlib.notebooks import execute_notebook, notebook_path, report_folder, study_module
 from itlib.params import from_yaml, overrides
+from itlib.registry import models, sources
+from itlib.resolve import resolve
 from itlib.result import RunResult
-from itlib.spec import RunSpec
+from itlib.spec import RunSpec, digest
 from itlib.store import Store
 from itlib.studies import STUDIES
-from itlib.workspace import open_store, project_root
+from itlib.workspace import open_store, project_root, results_root
 from itlib.yamlio import load_strict
 
 
@@ -33,35 +37,82 @@ class StudyBatch:
 
 @dataclass(frozen=True)
 class GridBatch:
-    """One grid file: runs without a notebook."""
+    """One grid file: runs without a notebook, and how to compute them."""
 
     name: str
     specs: tuple[RunSpec, ...]
+    path: str = ""
+    engine: str = "process"
+    workers: int = 0
+    retry_failed: bool = False
 
 
-def load(paths: Sequence[str], changes: Mapping[str, Any], notify: Callable[[str], None]) -> list[Any]:
+def load(
+    paths: Sequence[str],
+    changes: Mapping[str, Any],
+    notify: Callable[[str], None],
+    runtime: Mapping[str, Any] | None = None,
+) -> list[Any]:
     """Read every file before any work, with parameters changed on the way.
+
+    Paths to data, model and results become absolute, because notebooks run in the project's folder.
 
     Args:
         paths: Params files of studies, or files with one key ``grid``.
         changes: Parameter values that replace those of every study file.
         notify: Receives notes, such as text that was read as a number.
+        runtime: ``engine``, ``workers`` and ``retry_failed`` for studies and grids alike, those that are given.
+
+    Raises:
+        InputError: One line that names the file.
     """
-    return [_load_grid(path, changes) if _is_grid(path) else _load_study(path, changes, notify) for path in paths]
+    for path in paths:
+        if "\0" in path:
+            raise InputError(f"{path!r}: a path cannot hold a NUL byte")
+    runtime = runtime or {}
+    return [
+        _load_grid(path, changes, runtime) if _is_grid(path) else _load_study(path, changes, notify, runtime)
+        for path in paths
+    ]
 
 
-def _load_study(path: str, changes: Mapping[str, Any], notify: Callable[[str], None]) -> StudyBatch:
+def _load_study(
+    path: str, changes: Mapping[str, Any], notify: Callable[[str], None], runtime: Mapping[str, Any]
+) -> StudyBatch:
     file = from_yaml(path)
     for note in file.notes:
         notify(note)
-    return StudyBatch(file.study, dataclasses.replace(file.params, **overrides(type(file.params), changes)))
+    cls = type(file.params)
+    known = {field.name for field in dataclasses.fields(cls)}
+    for name in sorted(set(runtime) - known):
+        notify(f"note: {path}: {file.study} has no parameter {name}; --{name.replace('_', '-')} does nothing here")
+    given = overrides(cls, changes) | overrides(cls, {k: v for k, v in runtime.items() if k in known}, where="--")
+    params = dataclasses.replace(file.params, **given)
+    return StudyBatch(file.study, dataclasses.replace(params, **_absolute(params)))
+
+
+def _absolute(params: Any) -> dict[str, str]:
+    """Return data, model and results as absolute paths, where they are paths from the current folder."""
+    found = {}
+    for name, registered in (("data", sources), ("model", models)):
+        text = getattr(params, name, "")
+        if text.strip() and text not in registered and (path := existing(text)):
+            found[name] = str(path.absolute())
+    if results := getattr(params, "results", ""):
+        if "\0" in results:
+            raise InputError(f"results: {results!r}: a path cannot hold a NUL byte")
+        found["results"] = str(results_root(results))
+    return found
 
 
 def _is_grid(path: str) -> bool:
-    return Path(path).is_file() and "grid" in load_strict(path)
+    try:
+        return Path(path).is_file() and "grid" in load_strict(path)
+    except OSError as error:
+        raise InputError(f"{path[:60]}: cannot be read ({error.strerror})") from None
 
 
-def _load_grid(path: str, changes: Mapping[str, Any]) -> GridBatch:
+def _load_grid(path: str, changes: Mapping[str, Any], runtime: Mapping[str, Any]) -> GridBatch:
     mapping = load_strict(path)
     unknown = sorted(set(mapping) - {"grid"})
     if unknown:
@@ -70,23 +121,30 @@ def _load_grid(path: str, changes: Mapping[str, Any]) -> GridBatch:
         raise InputError(f"{path}: -p {next(iter(changes))}: a grid file has no study parameters; edit its base")
     if not isinstance(mapping["grid"], dict):
         raise InputError(f"{path}: grid: expected a mapping with base, cross, zip, exclude")
-    return GridBatch(Path(path).stem, tuple(from_yaml_mapping(mapping["grid"])))
+    try:
+        specs = tuple(resolve(spec) for spec in from_yaml_mapping(mapping["grid"]))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    distinct = {digest(spec): spec for spec in specs}  # cells that differ in fields without effect are one run
+    return GridBatch(Path(path).stem, tuple(distinct.values()), path, **runtime)
 
 
 def headline_studies(profile: str, study: str | None) -> list[str]:
     """Return the params files of a profile's headline studies, or of one of them.
 
     Raises:
-        InputError: Unknown profile or study.
+        InputError: Unknown study, or a profile that is no folder of params with at least one headline study.
     """
-    folder = project_root() / "params" / profile
-    if not folder.is_dir():
-        known = sorted(p.name for p in folder.parent.iterdir() if p.is_dir() and p.name != "claims")
-        raise InputError(f"--profile: '{profile}' is not one of {', '.join(known)}")
-    files = {name: folder / f"{name}.yaml" for name in STUDIES if name[:2].isdigit()}
-    if study and study not in files:
-        raise InputError(f"study '{study}' is not one of {', '.join(files)}")
-    return [str(path) for name, path in files.items() if name == study or (not study and path.is_file())]
+    root = project_root() / "params"
+    headline = [name for name in STUDIES if name[:2].isdigit()]
+    known = sorted({path.parent.name for name in headline for path in root.glob(f"*/{name}.yaml")})
+    if profile not in known:
+        raise InputError(f"--profile: '{profile}' is not one of {', '.join(known)}{did_you_mean(profile, known)}")
+    if study is not None and study not in headline:
+        hint = did_you_mean(study, headline)
+        raise InputError(f"study '{study}' is not one of {', '.join(headline)}{hint}")
+    files = {name: root / profile / f"{name}.yaml" for name in headline}
+    return [str(path) for name, path in files.items() if name == study or (study is None and path.is_file())]
 
 
 @dataclass(frozen=True)
@@ -119,6 +177,8 @@ def run_study(batch: StudyBatch, *, notebook: bool = True) -> Outcome:
     params = batch.params
     notebook_path(batch.study)
     folder = report_folder(batch.study, params)
+    if notebook:
+        _check_writable(folder)
     store = open_store(params.results)
     module = study_module(batch.study)
 
@@ -134,18 +194,33 @@ def run_study(batch: StudyBatch, *, notebook: bool = True) -> Outcome:
     return Outcome(batch.study, folder, results, verdicts)
 
 
-def run_grid(batch: GridBatch, *, engine: str, workers: int, retry_failed: bool) -> Outcome:
-    """Compute a grid file's runs and write their frame to ``results/grids/<name>/frame.csv``."""
+def run_grid(batch: GridBatch) -> Outcome:
+    """Compute a grid file's runs and write their frame to ``results/grids/<name>/frame.csv``.
+
+    Raises:
+        InputError: A spec cannot run, or the results folder cannot be written. Nothing has run then.
+    """
     from itlib.frame import run_frame
-    from itlib.workspace import results_root
 
     folder = results_root() / "grids" / batch.name
-    results = run_all(batch.specs, open_store(), engine=engine, workers=workers, retry_failed=retry_failed)
+    _check_writable(folder)
+    how = {"engine": batch.engine, "workers": batch.workers, "retry_failed": batch.retry_failed}
+    results = run_all(batch.specs, open_store(), **how)
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / ".frame.csv.partial"
     run_frame(results).to_csv(partial, index=False, lineterminator="\n")
     partial.replace(folder / "frame.csv")
     return Outcome(batch.name, folder, tuple(results))
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be written, or cannot be created, without creating it."""
+    try:
+        nearest = next(path for path in (folder, *folder.parents) if path.exists())
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise InputError(f"results folder {folder} is not writable: {error.strerror}; choose another") from None
 
 
 class _NotYetKnown(Exception):

@@ -11,12 +11,12 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from itlib import registry
 from itlib.batch import GridBatch, Outcome, headline_studies, known_specs, load, run_grid, run_study
 from itlib.engines import ENGINES, plan
-from itlib.errors import ItlibError
+from itlib.errors import InputError, ItlibError
 from itlib.params import markdown_table, parse_overrides, schema
 from itlib.spec import diff, digest, flatten, key
 from itlib.studies import STUDIES
@@ -27,19 +27,26 @@ KINDS = ("families", "models", "sources", "methods", "selectors", "perturbations
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         return options.command(options)
     except ItlibError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted; finished runs are stored, the same command continues", file=sys.stderr)
         return 130
 
 
+class _Parser(argparse.ArgumentParser):
+    """Wrong usage ends as every other refusal does: in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; `{self.prog} --help` shows the usage")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="itlib", description=__doc__.splitlines()[0])
+    parser = _Parser(prog="itlib", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, function: Callable[[Any], int], help: str) -> argparse.ArgumentParser:
@@ -58,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = add_for_params("run", _run, "compute what is missing, then execute the notebooks")
     run.add_argument("--engine", choices=ENGINES, help="override the params' engine")
-    run.add_argument("--workers", help="override the params' workers")
+    run.add_argument("--workers", type=int, help="override the params' workers")
     run.add_argument("--retry-failed", action="store_true", help="compute runs again that failed earlier")
     run.add_argument("--no-notebook", action="store_true", help="stop after the runs")
     add_for_params("plan", _plan, "show how many runs are stored and how many are to compute")
@@ -76,32 +83,38 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _loaded(options: argparse.Namespace, changes: dict[str, Any]) -> list[Any]:
+def _loaded(options: argparse.Namespace, runtime: dict[str, Any] | None = None) -> list[Any]:
     pairs = parse_overrides([text for pair in options.pairs for text in pair])
-    return load(options.params, pairs | changes, lambda note: print(note, file=sys.stderr))
+    return load(options.params, pairs, _note, runtime)
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _run(options: argparse.Namespace) -> int:
     runtime = {name: value for name in ("engine", "workers") if (value := getattr(options, name)) is not None}
-    grids_only = all(isinstance(batch, GridBatch) for batch in _loaded(options, {}))
-    changes = {} if grids_only else runtime | ({"retry_failed": True} if options.retry_failed else {})
-    outcomes = []
-    for batch in _loaded(options, changes):
-        if isinstance(batch, GridBatch):
-            workers = int(options.workers or 0)
-            outcome = run_grid(
-                batch, engine=options.engine or "process", workers=workers, retry_failed=options.retry_failed
-            )
-        else:
-            outcome = run_study(batch, notebook=not options.no_notebook)
-        outcomes.append(_print_outcome(outcome, as_json=options.json))
-    return max(outcome.exit_code for outcome in outcomes)
+    runtime |= {"retry_failed": True} if options.retry_failed else {}
+    if options.workers is not None and options.workers < 0:
+        raise InputError(f"--workers: must not be negative, got {options.workers}")
+    return _run_all(_loaded(options, runtime), options, notebook=not options.no_notebook)
 
 
 def _reproduce(options: argparse.Namespace) -> int:
     changes = {"results": options.results} if options.results else {}
-    batches = load(headline_studies(options.profile, options.study), changes, lambda note: print(note, file=sys.stderr))
-    outcomes = [_print_outcome(run_study(batch), as_json=options.json) for batch in batches]
+    return _run_all(load(headline_studies(options.profile, options.study), changes, _note), options, notebook=True)
+
+
+def _run_all(batches: list[Any], options: argparse.Namespace, *, notebook: bool) -> int:
+    for batch in batches if len(batches) > 1 else ():
+        known_specs(batch)  # a batch that cannot run is refused before the first one starts
+    outcomes = [
+        _print_outcome(
+            run_grid(batch) if isinstance(batch, GridBatch) else run_study(batch, notebook=notebook),
+            as_json=options.json,
+        )
+        for batch in batches
+    ]
     return max(outcome.exit_code for outcome in outcomes)
 
 
@@ -130,7 +143,7 @@ def _shown(path: Path) -> str:
 
 def _plan(options: argparse.Namespace) -> int:
     rows = []
-    for batch in _loaded(options, {}):
+    for batch in _loaded(options):
         specs, store, note = known_specs(batch)
         grid = plan(specs, store)
         name = batch.name if isinstance(batch, GridBatch) else batch.study
@@ -144,7 +157,7 @@ def _plan(options: argparse.Namespace) -> int:
 
 def _explain(options: argparse.Namespace) -> int:
     rows = []
-    for batch in _loaded(options, {}):
+    for batch in _loaded(options):
         specs, store, _ = known_specs(batch)
         stored = list(store.specs())
         for spec in plan(specs, store).specs:
@@ -176,7 +189,8 @@ def _status(options: argparse.Namespace) -> int:
         return 0
     print(
         f"{_shown(store.root)}: {report['runs']} runs stored ({report['bytes'] / 1e6:.1f} MB), "
-        f"{report['diverged']} diverged, {len(report['failed'])} failed, {report['aside']} damaged and put aside"
+        f"{report['diverged']} diverged, {len(report['failed'])} failed, {report['aside']} damaged and put aside, "
+        f"{report['unreadable']} unreadable"
     )
     for failure in report["failed"]:
         print(f"  failed: {failure['run']}: {failure['error']}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from itlib.provenance import provenance
 from itlib.registry import methods, models, perturbations, selectors, sources
 from itlib.result import RunResult
 from itlib.selectors import SelectionContext
-from itlib.spec import DataSpec, EvalSpec, RunSpec, stream
+from itlib.spec import DataSpec, EvalSpec, ModelSpec, RunSpec, stream
 from itlib.store import Store
 from itlib.template import encode
 from itlib.train import train
@@ -30,7 +31,7 @@ def run_one(spec: RunSpec, store: Store, *, retry_failed: bool = False) -> RunRe
     """
     with store.lock(spec):
         stored = store.get(spec)
-        if stored is not None:
+        if stored is not None and not weights_missing(spec, store):
             return stored
         failure = store.get_failure(spec)
         if failure is not None and not retry_failed:
@@ -38,13 +39,18 @@ def run_one(spec: RunSpec, store: Store, *, retry_failed: bool = False) -> RunRe
         started = time.perf_counter()
         try:
             result = execute(spec, store)
-        except Exception as error:  # an unknown error of one run must not stop the others: it becomes a row
-            line = f"{type(error).__name__}: {error}".splitlines()[0]
+        except Exception as error:  # an error of one run must not stop the others: it becomes a row
+            line = " ".join(f"{type(error).__name__}: {error}".split())[:500]
             record = provenance(time.perf_counter() - started) | {"traceback": traceback.format_exc()}
             result = RunResult(spec, "failed", error=line, provenance=record)
             store.put_failure(result)
             return result
-        return store.put(result)
+        return store.put(result)  # a disk that is full or gone stops the batch: the next run would meet it too
+
+
+def weights_missing(spec: RunSpec, store: Store) -> bool:
+    """Return whether a run was asked to keep weights that the store does not have."""
+    return spec.keep_weights and spec.data.n_train > 0 and store.weights(spec) is None
 
 
 def execute(spec: RunSpec, store: Store | None = None) -> RunResult:
@@ -62,8 +68,6 @@ def execute(spec: RunSpec, store: Store | None = None) -> RunResult:
     started = time.perf_counter()
     device = _device(spec.device)
     with _fixed_threads(spec.threads), torch.random.fork_rng(devices=_cuda_devices(spec.device)):
-        # The stream "initialisation" feeds adapters and dropout; both draw from torch's own generator.
-        torch.manual_seed(int(stream(spec.seed, "initialisation").integers(2**31)))
         model, tokenizer = models.get(spec.base.model).load(spec.base)
         model = model.to(device)
         weights = store.weights(spec) if store is not None else None
@@ -73,25 +77,32 @@ def execute(spec: RunSpec, store: Store | None = None) -> RunResult:
             diverged, curve, totals = False, tuple(record["curve"]), record["totals"]
         else:
             model, diverged, curve, totals = _tune(model, tokenizer, spec, store)
-        items = () if diverged else _evaluate(model, tokenizer, spec)
+        items, n_too_long = ((), 0) if diverged else _evaluate(model, tokenizer, spec)
     status = "diverged" if diverged else "done"
+    totals = {**totals, "n_eval_too_long": n_too_long}
     return RunResult(spec, status, items, curve, totals, provenance(time.perf_counter() - started))
 
 
 def _tune(model: Any, tokenizer: Any, spec: RunSpec, store: Store | None) -> tuple[Any, bool, tuple, dict[str, Any]]:
     if spec.data.n_train == 0:
         return model, False, (), {"n_parameters": sum(p.numel() for p in model.parameters())}
-    chosen = _select(spec)
+    import torch
+
+    chosen, n_too_long = _select(spec)
     encoded, audit = encode(chosen, tokenizer, max_length=spec.data.max_length)
     method = methods.get(spec.tuning.method)
+    # Adapters and dropout draw from torch's own generator. It is seeded right before each of them, so that nothing
+    # that ran earlier, such as a selector, can change what two arms of a comparison share.
+    torch.manual_seed(int(stream(spec.seed, "initialisation").integers(2**31)))
     model = method.attach(model, spec.tuning)
+    torch.manual_seed(int(stream(spec.seed, "dropout").integers(2**31)))
     fit = train if spec.train.trainer == "loop" else _transformers_trainer()
     trace = fit(model, encoded, spec.train, seed=spec.seed, pad_id=pad_id(tokenizer), dtype=spec.base.dtype)
     totals = {
         **trace.totals,
         "n_parameters": sum(p.numel() for p in model.parameters()),
         "n_trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "audit": asdict(audit),
+        "audit": {**asdict(audit), "n_pool_too_long": n_too_long},
     }
     if spec.keep_weights and store is not None and not trace.diverged:
         store.put_weights(
@@ -100,29 +111,42 @@ def _tune(model: Any, tokenizer: Any, spec: RunSpec, store: Store | None) -> tup
     return model, trace.diverged, trace.curve, totals
 
 
-def _select(spec: RunSpec) -> list[Example]:
-    pool = _pool(spec.data.source, replace(spec.data, n_train=1, selector="random", max_length=1), spec.seed)
+def _select(spec: RunSpec) -> tuple[list[Example], int]:
+    """Return the chosen examples, all of which fit ``max_length``, and how many of the pool do not."""
+    pool, n_too_long = _fitting_pool(spec.base, replace(spec.data, n_train=0, selector=""), spec.seed)
+    whole_pool = spec.data.n_train == spec.data.pool_size
+    budget = min(spec.data.n_train, len(pool)) if whole_pool else spec.data.n_train
+    if budget > len(pool):
+        raise InputError(
+            f"n_train is {budget}, but only {len(pool)} of {spec.data.pool_size} pool rows fit max_length "
+            f"{spec.data.max_length}"
+        )
     context = SelectionContext(
         rng=stream(spec.seed, "selection"),
         load_base=lambda: models.get(spec.base.model).load(spec.base),
         dev=lambda: sources.get(spec.data.source).held_out(spec.data, replace(spec.evaluate, split="dev")),
     )
-    rows = selectors.get(spec.data.selector)(pool, spec.data.n_train, context)
-    unique = len(set(map(int, rows)))
-    if not len(rows) == unique == spec.data.n_train:
-        raise RunError(f"selector '{spec.data.selector}' gave {unique} unique rows, not {spec.data.n_train}")
-    return [pool[int(i)] for i in rows]
+    rows = [int(row) for row in selectors.get(spec.data.selector)(pool, budget, context)]
+    if not len(rows) == len(set(rows)) == budget:
+        raise RunError(f"selector '{spec.data.selector}' gave {len(set(rows))} unique rows, not {budget}")
+    return [pool[row] for row in rows], n_too_long
 
 
-@functools.lru_cache(maxsize=2)
-def _pool(source: str, data: DataSpec, seed: int) -> tuple[Example, ...]:
-    return tuple(sources.get(source).pool(data, seed=seed))
+@functools.lru_cache(maxsize=4)
+def _fitting_pool(base: ModelSpec, data: DataSpec, seed: int) -> tuple[tuple[Example, ...], int]:
+    """Return the pool rows that fit ``max_length``, and how many do not; N then counts what is trained on."""
+    pool = sources.get(data.source).pool(data, seed=seed)
+    encoded, audit = encode(pool, models.get(base.model).load(base)[1], max_length=data.max_length)
+    return tuple(pool[row.example_index] for row in encoded), audit.n_dropped_too_long
 
 
-def _evaluate(model: Any, tokenizer: Any, spec: RunSpec) -> tuple[tuple[Any, ...], ...]:
+def _evaluate(model: Any, tokenizer: Any, spec: RunSpec) -> tuple[tuple[tuple[Any, ...], ...], int]:
+    """Return the scores of held-out and reference items, and how many items are longer than the model's context."""
     source = sources.get(spec.data.source)
+    context_length = models.get(spec.base.model).context_length(spec.base) or sys.maxsize
     model.eval()
     scores: tuple[tuple[Any, ...], ...] = ()
+    n_too_long = 0
     reference = source.reference(spec.data, spec.evaluate.n_reference) if spec.evaluate.n_reference else []
     for examples, exact_match in (
         (_perturbed(source.held_out(spec.data, spec.evaluate), spec.evaluate), source.exact_match),
@@ -130,11 +154,12 @@ def _evaluate(model: Any, tokenizer: Any, spec: RunSpec) -> tuple[tuple[Any, ...
     ):
         if not examples:
             continue
-        encoded, _ = encode(examples, tokenizer, max_length=max(spec.data.max_length, 256))
+        encoded, audit = encode(examples, tokenizer, max_length=context_length)
+        n_too_long += audit.n_dropped_too_long
         scores += score_items(
             model, examples, encoded, pad_id=pad_id(tokenizer), dtype=spec.base.dtype, exact_match=exact_match
         )
-    return scores
+    return scores, n_too_long
 
 
 def _perturbed(examples: list[Example], evaluation: EvalSpec) -> list[Example]:

@@ -7,6 +7,7 @@ diverged run is one row with an empty metric and no value: never a missing row, 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -63,9 +64,9 @@ def item_frame(results: Sequence[RunResult]) -> pd.DataFrame:
 def audit_frame(results: Sequence[RunResult]) -> pd.DataFrame:
     """Return, per number of training examples, what the loss was taken on: means over runs of the mask audit.
 
-    Columns: steps, rows kept and dropped, tokens and supervised tokens of the distinct rows, the longest row, and the
-    three counts that must be zero: rows without supervision, rows whose stop token is not supervised, rows whose
-    text spells a control token.
+    Columns: steps, rows, pool rows left out for their length, test rows left out for the model's context, tokens and
+    supervised tokens of the distinct rows, the longest row, and three counts that must be zero: rows without
+    supervision, rows whose stop token is not supervised, rows whose text spells a control token.
     """
     rows = []
     for result in results:
@@ -77,7 +78,8 @@ def audit_frame(results: Sequence[RunResult]) -> pd.DataFrame:
                 "n_train": result.spec.data.n_train,
                 "steps": result.totals["n_steps"],
                 "rows": audit["n_rows"],
-                "too long": audit["n_dropped_too_long"],
+                "pool rows too long": audit["n_pool_too_long"],
+                "test rows too long": result.totals["n_eval_too_long"],
                 "tokens": audit["n_tokens"],
                 "supervised": audit["n_response_tokens"],
                 "longest": audit["longest"],
@@ -87,6 +89,23 @@ def audit_frame(results: Sequence[RunResult]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows).groupby("n_train").mean().reset_index() if rows else pd.DataFrame()
+
+
+def origins(results: Sequence[RunResult]) -> dict[str, object]:
+    """Return from which commits, package versions and devices results come, for the manifest; warn when they mix.
+
+    Runs of different versions in one figure are compared as if nothing had changed between them.
+    """
+    records = [result.provenance for result in results]
+    packages = sorted({json.dumps(record.get("packages", {}), sort_keys=True) for record in records})
+    if len(packages) > 1:
+        print(f"warning: these runs come from {len(packages)} different sets of package versions; see the manifest")
+    return {
+        "commits": sorted({str(record.get("commit", "")) for record in records}),
+        "packages": [json.loads(text) for text in packages],
+        "devices": sorted({str(record.get("device_name", "")) for record in records}),
+        "mixed": len(packages) > 1,
+    }
 
 
 @dataclass(frozen=True)

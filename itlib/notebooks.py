@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import json
 import os
+import time
 import uuid
 from pathlib import Path
 from typing import Any
 
 from itlib.errors import InputError, RunError
 from itlib.studies import STUDIES
-from itlib.workspace import project_root, study_folder
+from itlib.workspace import project_root, results_root, study_folder
+
+STALE_SECONDS = 24 * 3600
 
 
 def notebook_path(study: str) -> Path:
@@ -41,22 +43,24 @@ def execute_notebook(study: str, params: Any) -> Path:
     that stops with an error the copy is kept as ``notebook-failed.ipynb``.
 
     Raises:
-        RunError: A cell failed; the line names the error.
+        RunError: A cell failed, or the kernel died; the line names the error.
         InputError: The ``python3`` kernel is missing.
     """
     import papermill
     from jupyter_client.kernelspec import NoSuchKernel
+    from nbclient.exceptions import DeadKernelError
 
     source = notebook_path(study)
     folder = report_folder(study, params)
     folder.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(folder)
     partial = folder / f".notebook-{os.getpid()}-{uuid.uuid4().hex[:8]}.ipynb"
     try:
         papermill.execute_notebook(
             # papermill fills {placeholders} in paths; ours are literal
             str(source).replace("{", "{{").replace("}", "}}"),
             str(partial).replace("{", "{{").replace("}", "}}"),
-            parameters={"study": study, **_plain(params)},
+            parameters={"study": study, **_plain(params), **_absolute_results(params)},
             kernel_name="python3",
             cwd=str(project_root()),
             progress_bar=False,
@@ -65,20 +69,34 @@ def execute_notebook(study: str, params: Any) -> Path:
     except NoSuchKernel:
         raise InputError("the python3 kernel is missing; `make setup` or `pip install ipykernel` installs it") from None
     except papermill.PapermillExecutionError as error:
-        partial.replace(folder / "notebook-failed.ipynb")
-        raise RunError(f"{source.name}: {error.ename}: {str(error.evalue).splitlines()[0]}") from None
+        _keep_failed(partial)
+        line = next(iter(str(error.evalue).strip().splitlines()), "")
+        raise RunError(f"{source.name}: {error.ename}: {line}".removesuffix(": ")) from None
+    except DeadKernelError:
+        _keep_failed(partial)
+        raise RunError(f"{source.name}: the kernel died, perhaps for want of memory; finished runs are kept") from None
+    else:
+        return partial.replace(folder / "notebook.ipynb")
     finally:
-        if partial.exists() and not _complete(partial):
-            partial.unlink()
-    final = folder / "notebook.ipynb"
-    partial.replace(final)
-    return final
+        partial.unlink(missing_ok=True)
 
 
-def _complete(path: Path) -> bool:
-    """Return whether papermill recorded an end of the execution."""
-    metadata = json.loads(path.read_text()).get("metadata", {}).get("papermill", {})
-    return bool(metadata.get("end_time")) and not metadata.get("exception")
+def _keep_failed(partial: Path) -> None:
+    if partial.exists():
+        partial.replace(partial.with_name("notebook-failed.ipynb"))
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove copies that killed executions left; a fresh one may belong to an execution that goes on now."""
+    for path in folder.glob(".notebook-*.ipynb"):
+        if time.time() - path.stat().st_mtime > STALE_SECONDS:
+            path.unlink(missing_ok=True)
+
+
+def _absolute_results(params: Any) -> dict[str, str]:
+    """Return the results folder for a notebook where it is named from the current one, which the notebook leaves."""
+    named = getattr(params, "results", "") or os.environ.get("ITLIB_RESULTS", "")
+    return {"results": str(results_root(named))} if named and not Path(named).expanduser().is_absolute() else {}
 
 
 def _plain(params: Any) -> dict[str, Any]:

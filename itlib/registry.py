@@ -7,7 +7,8 @@ A file dropped into a registry's package is found without editing any list:
     @selectors.register("longest", version=1)
     def longest(examples, budget, *, seed): ...
 
-``version`` is part of the digest of every run that uses the component: raise it when the meaning changes.
+``version`` is part of the digest of every run that uses the component: raise it when the meaning changes. (Task
+families are covered together, by the version of the micro-world.)
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Registry:
 
         def add(target: Any) -> Any:
             known = self._entries.get(name)
-            if known is not None and getattr(known, "__qualname__", known) != getattr(target, "__qualname__", target):
+            if known is not None and _origin(known) != _origin(target):
                 raise ValueError(f"{self.kind} '{name}' is registered twice")
             self._entries[name] = target
             self._versions[name] = version
@@ -73,11 +74,17 @@ class Registry:
     def _discover(self) -> None:
         if self._discovered:
             return
-        self._discovered = True
         package = importlib.import_module(self.package)
         for module in pkgutil.iter_modules(package.__path__):
             if not module.name.startswith("_"):
                 importlib.import_module(f"{self.package}.{module.name}")
+        self._discovered = True
+
+
+def _origin(target: Any) -> tuple[str, str]:
+    """Where an entry is written; a module that is imported twice registers the same entry again."""
+    kind = target if hasattr(target, "__qualname__") else type(target)
+    return kind.__module__, kind.__qualname__
 
 
 families = Registry("task family", "itlib.microworld.families")

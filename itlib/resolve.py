@@ -1,7 +1,7 @@
 """Resolution: from what a user wrote to a spec that names its inputs by content.
 
-Fingerprints of data and model, the budget that fits the pool, the trainer and the versions of all components are
-written out. A resolved spec can be hashed; an unresolved one never is.
+Fingerprints of data and model, the trainer and the versions of all components are written out, and fields that the
+chosen components ignore take their defaults. A resolved spec can be hashed; an unresolved one never is.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from dataclasses import replace
 
 from itlib.batching import BUDGET_UNITS
 from itlib.errors import InputError, did_you_mean
+from itlib.models._folder import ATTENTION
 from itlib.registry import Registry, methods, models, perturbations, selectors, sources
-from itlib.spec import RunSpec
+from itlib.spec import MethodSpec, RunSpec
 from itlib.train import SCHEDULES
 
 CORE_VERSION = 1  # raise when training or evaluation code changes what a number means
@@ -19,18 +20,26 @@ LOOP_LIMIT = 50_000_000  # parameters; larger models go through transformers.Tra
 TRAINERS = ("auto", "loop", "transformers")
 DTYPES = ("float32", "bfloat16")
 SPLITS = ("dev", "test")
+DEVICES = ("cpu", "cuda")
+MOST_EXAMPLES = 10**9  # examples seen in one run; more is a slip of the keyboard
+MOST_TOKENS = 10**12
 
 
 def resolve(spec: RunSpec) -> RunSpec:
-    """Return the spec with fingerprints, trainer and component versions filled in.
+    """Return the spec with fingerprints, trainer and component versions filled in and ignored fields at their defaults.
 
     Raises:
         InputError: Anything a run could trip over that is visible before it: an unknown name, a missing or
-            unreadable input, a value outside its bounds, more examples asked for than the pool holds.
+            unreadable input, a value outside its bounds, more examples asked for than the pool or a held-out split
+            holds.
     """
-    _check_values(spec)
+    _check_choices(spec)
+    _check_bounds(spec)
+    _check_budget(spec)
     base = models.get(spec.base.model).resolve(spec.base)
-    data = sources.get(spec.data.source).resolve(spec.data)
+    source = sources.get(spec.data.source)
+    data = source.resolve(spec.data)
+    source.check_evaluation(data, spec.evaluate)
     context = models.get(base.model).context_length(base)
     if 0 < context < data.max_length:
         raise InputError(f"max_length: {data.max_length} is above the {context} positions that the model was built for")
@@ -38,7 +47,8 @@ def resolve(spec: RunSpec) -> RunSpec:
     if train.trainer == "auto":
         small = models.get(base.model).parameters(base) <= LOOP_LIMIT
         train = replace(train, trainer="loop" if small else "transformers")
-    return replace(spec, base=base, data=data, train=train, components=_components(spec))
+    resolved = replace(spec, base=base, data=data, train=train, components=_components(spec))
+    return _without_ignored(resolved)
 
 
 def _components(spec: RunSpec) -> tuple[str, ...]:
@@ -52,29 +62,41 @@ def _components(spec: RunSpec) -> tuple[str, ...]:
     return (f"core {CORE_VERSION}", *(f"{r.kind} {name} {r.version(name)}" for r, name in used))
 
 
-def _check_values(spec: RunSpec) -> None:
-    train, data, evaluate = spec.train, spec.data, spec.evaluate
+def _without_ignored(spec: RunSpec) -> RunSpec:
+    """Return the spec with every field that its components ignore at its default: one run, one digest."""
+    tuning, data, evaluate, default = spec.tuning, spec.data, spec.evaluate, MethodSpec()
+    if data.noise_rate == 0:
+        data = replace(data, noise_kinds=())
+    if tuning.method == "full":
+        tuning = replace(tuning, rank=default.rank, alpha=default.alpha, targets=default.targets)
+    else:
+        tuning = replace(tuning, train_embeddings=False)
+    if evaluate.perturbation == "none":
+        evaluate = replace(evaluate, severity=0.0)
+    return replace(spec, tuning=tuning, data=data, evaluate=evaluate)
+
+
+def _check_choices(spec: RunSpec) -> None:
     for name, value, choices in (
-        ("schedule", train.schedule, SCHEDULES),
-        ("budget_unit", train.budget_unit, BUDGET_UNITS),
-        ("trainer", train.trainer, TRAINERS),
+        ("schedule", spec.train.schedule, SCHEDULES),
+        ("budget_unit", spec.train.budget_unit, BUDGET_UNITS),
+        ("trainer", spec.train.trainer, TRAINERS),
         ("dtype", spec.base.dtype, DTYPES),
-        ("split", evaluate.split, SPLITS),
+        ("attention", spec.base.attention, ATTENTION),
+        ("split", spec.evaluate.split, SPLITS),
+        ("device", spec.device, DEVICES),
     ):
         if value not in choices:
             raise InputError(f"{name}: '{value}' is not one of {', '.join(choices)}{did_you_mean(value, choices)}")
+
+
+def _check_bounds(spec: RunSpec) -> None:
+    train, data, evaluate = spec.train, spec.data, spec.evaluate
     for name, value in (
         ("learning_rate", train.learning_rate),
         ("budget", train.budget),
-        ("batch_size", train.batch_size),
-        ("micro_batch_tokens", train.micro_batch_tokens),
         ("gradient_clip", train.gradient_clip),
-        ("n_eval", evaluate.n_eval),
-        ("max_length", data.max_length),
-        ("curve_points", train.curve_points),
-        ("rank", spec.tuning.rank),
         ("alpha", spec.tuning.alpha),
-        ("threads", spec.threads),
     ):
         if value <= 0:
             raise InputError(f"{name}: must be greater than 0, got {value:g}")
@@ -85,14 +107,41 @@ def _check_values(spec: RunSpec) -> None:
     ):
         if not 0 <= value <= 1:
             raise InputError(f"{name}: must be between 0 and 1, got {value:g}")
-    for name, value in (
-        ("seed", spec.seed),
-        ("weight_decay", train.weight_decay),
-        ("n_train", data.n_train),
-        ("n_reference", evaluate.n_reference),
-        ("base_seed", spec.base.base_seed),
+    if train.weight_decay < 0:
+        raise InputError(f"weight_decay: must not be negative, got {train.weight_decay:g}")
+    for name, value, least, most in (
+        ("batch_size", train.batch_size, 1, 1_000_000),
+        ("micro_batch_tokens", train.micro_batch_tokens, 1, 10**9),
+        ("curve_points", train.curve_points, 1, 10_000),
+        ("n_eval", evaluate.n_eval, 1, 100_000),
+        ("n_reference", evaluate.n_reference, 0, 100_000),
+        ("max_length", data.max_length, 1, 1_000_000),
+        ("pool_size", data.pool_size, 0, 10_000_000),
+        ("n_train", data.n_train, 0, 10_000_000),
+        ("rank", spec.tuning.rank, 1, 65_536),
+        ("threads", spec.threads, 1, 1024),
+        ("seed", spec.seed, 0, 2**31 - 1),
+        ("base_seed", spec.base.base_seed, 0, 2**31 - 1),
     ):
-        if value < 0:
-            raise InputError(f"{name}: must not be negative, got {value:g}")
-    if train.budget_unit == "steps" and train.budget != int(train.budget):
-        raise InputError(f"budget: steps come whole, got {train.budget:g}")
+        if value < least:
+            wrong = "must not be negative" if least == 0 else "must be greater than 0"
+            raise InputError(f"{name}: {wrong}, got {value}")
+        if value > most:
+            raise InputError(f"{name}: must be at most {most}, got {value}")
+
+
+def _check_budget(spec: RunSpec) -> None:
+    train, n_train = spec.train, spec.data.n_train
+    budget, unit = train.budget, train.budget_unit
+    if unit == "steps" and budget != int(budget):
+        raise InputError(f"budget: steps come whole, got {budget:g}")
+    if unit == "tokens" and budget > MOST_TOKENS:
+        raise InputError(f"budget: must be at most {MOST_TOKENS} tokens, got {budget:g}")
+    seen = {"steps": budget * train.batch_size, "epochs": budget * n_train}.get(unit, 0)
+    if seen > MOST_EXAMPLES:
+        of = f"batches of {train.batch_size}" if unit == "steps" else f"{n_train} examples"
+        raise InputError(f"budget: {budget:g} {unit} of {of} see more than {MOST_EXAMPLES} examples, the most allowed")
+    if n_train > 0 and unit == "epochs" and round(seen) < 1:
+        raise InputError(
+            f"budget: {budget:g} epochs of {n_train} examples is not one training step; at least {1 / n_train:.3g} is"
+        )

@@ -93,17 +93,20 @@ class TrainSpec(_Part):
     budget: float = 150.0
     budget_unit: str = "steps"
     curve_points: int = 10
-    trainer: str = "loop"
+    trainer: str = "auto"
 
 
 @dataclass(frozen=True)
 class EvalSpec(_Part):
-    """What is measured after training, and on which split. ``n_eval`` is items per family."""
+    """What is measured after training, and on which split. ``n_eval`` is items per family.
+
+    The default phrasings are those that no pool holds, so test items are new in entities, operands and templates.
+    """
 
     split: str = "test"
     n_eval: int = 50
     eval_families: tuple[str, ...] = ()
-    eval_phrasing_set: str = "observed"
+    eval_phrasing_set: str = "unobserved"
     perturbation: str = "none"
     severity: float = 0.0
     n_reference: int = 200
@@ -182,7 +185,7 @@ def _identity(spec: RunSpec, *, training_only: bool) -> dict[str, Any]:
             continue
         value = getattr(owner, name)
         if training_only and name == "components":
-            value = tuple(item for item in value if not item.startswith(("perturbation ", "evaluation ")))
+            value = tuple(item for item in value if not item.startswith("perturbation "))
         identity[name] = value
     return identity
 

@@ -12,11 +12,11 @@ discarded and a later different one is reported, because equal specs must give e
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import os
-import shutil
 import sys
 import tempfile
 import uuid
@@ -24,31 +24,43 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from itlib.errors import InputError
-from itlib.files import sha256_file, write_atomic
+from itlib._folders import MANIFEST, damage, publish, remove_debris, system_errors
+from itlib.errors import InputError, RunError
+from itlib.files import write_atomic
 from itlib.result import ITEM_COLUMNS, RunResult
 from itlib.spec import RunSpec, digest, flatten, from_mapping, key, train_digest
 
-MANIFEST = "manifest.json"
 COMPARED = ("spec.json", "result.json", "items.csv")
+_FOLDERS = ("runs", "weights", "failed", "aside", "locks", "partial")
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, csv.Error, InputError)
 
 
 class Store:
     """Results of runs below one folder. Safe for several processes at once.
 
-    Raises:
-        InputError: The folder cannot be created or written.
+    Reading needs no write access and creates nothing; a folder that is not there is an empty store. The first
+    write creates the folders.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root).absolute()
+        self._writable = False
+
+    def check_writable(self) -> None:
+        """Create the folders, try a write, and clear away what processes killed long ago left half-written.
+
+        Raises:
+            InputError: The folder cannot be created or written.
+        """
         try:
-            for name in ("runs", "weights", "failed", "aside", "locks", "partial"):
+            for name in _FOLDERS:
                 (self.root / name).mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root / "partial"):
                 pass
+            remove_debris(self.root / "partial")
         except OSError as error:
             raise InputError(f"results folder {self.root} is not writable: {error.strerror}; choose another") from None
+        self._writable = True
 
     # ---- scores -------------------------------------------------------------------------------------------
 
@@ -61,91 +73,131 @@ class Store:
         return (self.folder(spec) / MANIFEST).is_file()
 
     def get(self, spec: RunSpec) -> RunResult | None:
-        """Return the stored result, or None. Every file is checked against its SHA-256; damage is put aside."""
-        return self._read(self.folder(spec), expect=spec)
+        """Return the stored result, or None. Every file is checked against its SHA-256; damage is put aside.
+
+        Raises:
+            RunError: The system does not let a file be read; what is stored stays where it is.
+        """
+        folder = self.folder(spec)
+        with system_errors(folder, "read"):
+            if not folder.is_dir():
+                return None
+            problem = damage(folder)
+            if not problem:
+                try:
+                    return _read_result(folder, spec)
+                except (FileNotFoundError, *_MALFORMED) as error:
+                    problem = str(error)
+        self._put_aside(folder, problem)
+        return None
 
     def put(self, result: RunResult) -> RunResult:
-        """Store a result and return it as read back from the disk (an earlier one, if it was first)."""
-        spec = result.spec
+        """Store a result and return it as read back from the disk (an earlier one, if it was first).
+
+        Raises:
+            InputError: The store's folder cannot be created or written.
+            RunError: The system refused the write (a full disk), or what is in the way can neither be read nor moved.
+        """
+        spec, folder = result.spec, self.folder(result.spec)
         files = {
             "spec.json": _json_bytes(flatten(spec)),
             "result.json": _json_bytes({"status": result.status, "curve": result.curve, "totals": result.totals}),
             "items.csv": _items_bytes(result.items),
             "provenance.json": _json_bytes(result.provenance),
         }
-        folder = self.folder(spec)
-        if not self._publish(folder, lambda path: _write_files(path, files)):
-            earlier = self.get(spec)
-            if earlier is None:  # it was damaged and has been put aside
-                return self.put(result)
-            different = [name for name in COMPARED if (folder / name).read_bytes() != files[name]]
-            if different:
-                _report(f"{key(spec)}: a second computation differs in {', '.join(different)}; the first is kept")
-            return earlier
-        self.forget_failure(spec)
-        # Read back, so that a fresh result and a stored one are the same object to the last bit and key order.
-        return self.get(spec) or result
-
-    def results(self) -> Iterator[RunResult]:
-        """Yield every readable result below the root, in the order of folder names."""
-        for folder in sorted((self.root / "runs").iterdir()):
-            result = self._read(folder, expect=None)
-            if result is not None:
-                yield result
+        for _ in range(2):  # the second time after something damaged was put aside
+            first = self._publish(folder, lambda path: _write_files(path, files))
+            # Read back, so that a fresh result and a stored one are the same object to the last bit and key order.
+            stored = self.get(spec)
+            if stored is not None:
+                if not first:
+                    _report_differences(folder, files)
+                self._forget_failure(spec)
+                return stored
+        raise RunError(f"{folder} cannot be written: what is there is not a result and could not be put aside")
 
     def specs(self) -> Iterator[RunSpec]:
-        """Yield the spec of every stored run without reading its scores."""
-        for path in sorted((self.root / "runs").glob("*/spec.json")):
-            if (path.parent / MANIFEST).is_file():
-                yield from_mapping(json.loads(path.read_text()))
+        """Yield the spec of every stored run without reading its scores; one that cannot be read is reported."""
+        for folder in self._entries("runs"):
+            if not (folder / MANIFEST).is_file():
+                continue
+            try:
+                spec = _read_spec(folder)
+            except (OSError, *_MALFORMED) as error:
+                _report(f"{folder.name}: its spec cannot be read and is left out: {error}")
+            else:
+                yield spec
 
     def summary(self) -> dict[str, Any]:
-        """Return counts and size of what is stored, and the failed runs, without reading any scores."""
-        report: dict[str, Any] = {"store": str(self.root), "runs": 0, "diverged": 0, "bytes": 0}
-        for folder in (self.root / "runs").iterdir():
-            if (folder / MANIFEST).is_file():
-                report["runs"] += 1
-                report["bytes"] += sum(path.stat().st_size for path in folder.iterdir())
-                report["diverged"] += json.loads((folder / "result.json").read_text())["status"] == "diverged"
-        report["aside"] = len(list((self.root / "aside").iterdir()))
-        report["failed"] = [
-            {"run": path.stem, "error": json.loads(path.read_text())["error"]}
-            for path in sorted((self.root / "failed").glob("*.json"))
-        ]
+        """Return counts and size of what is stored, and the failed runs, without reading any scores.
+
+        "unreadable" counts run folders and failure records that this version cannot read; they stay in place.
+        """
+        report: dict[str, Any] = {"store": str(self.root), "runs": 0, "diverged": 0, "bytes": 0, "unreadable": 0}
+        for folder in self._entries("runs"):
+            try:
+                if not folder.is_dir():
+                    continue
+                (folder / MANIFEST).stat()
+                _read_spec(folder)
+                diverged = json.loads((folder / "result.json").read_text())["status"] == "diverged"
+                size = sum(path.stat().st_size for path in folder.iterdir())
+            except (OSError, *_MALFORMED):
+                report["unreadable"] += 1
+                continue
+            report["runs"] += 1
+            report["bytes"] += size
+            report["diverged"] += diverged
+        report["aside"] = len(self._entries("aside"))
+        report["failed"] = []
+        for path in self._entries("failed"):
+            if path.suffix != ".json" or (self.root / "runs" / path.stem / MANIFEST).is_file():
+                continue
+            try:
+                report["failed"].append({"run": path.stem, "error": str(json.loads(path.read_text())["error"])})
+            except (OSError, *_MALFORMED):
+                report["unreadable"] += 1
         return report
 
     # ---- failures -----------------------------------------------------------------------------------------
 
     def put_failure(self, result: RunResult) -> None:
         """Remember a failed run, so that it is a visible row and not computed again unless asked for."""
-        path = self.root / "failed" / f"{key(result.spec)}.json"
+        path = self._failure_path(result.spec)
         record = {"spec": flatten(result.spec), "error": result.error, "provenance": result.provenance}
-        write_atomic(path, _json_bytes(record))
+        self._prepare()
+        with system_errors(path, "written"):
+            write_atomic(path, _json_bytes(record))
 
     def get_failure(self, spec: RunSpec) -> RunResult | None:
-        """Return the remembered failure of a spec, or None."""
-        path = self.root / "failed" / f"{key(spec)}.json"
-        try:
-            record = json.loads(path.read_text())
-            return RunResult(spec, "failed", error=str(record["error"]), provenance=dict(record["provenance"]))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError):
-            self._put_aside(path, "its failure record is unreadable")
-            return None
+        """Return the remembered failure of a spec, or None. A damaged record is put aside."""
+        path = self._failure_path(spec)
+        with system_errors(path, "read"):
+            try:
+                record = json.loads(path.read_text())
+                return RunResult(spec, "failed", error=str(record["error"]), provenance=dict(record["provenance"]))
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            except _MALFORMED:
+                self._put_aside(path, "its failure record is unreadable")
+                return None
 
-    def forget_failure(self, spec: RunSpec) -> None:
-        """Remove a remembered failure before a retry."""
-        (self.root / "failed" / f"{key(spec)}.json").unlink(missing_ok=True)
+    def _forget_failure(self, spec: RunSpec) -> None:
+        path = self._failure_path(spec)
+        with system_errors(path, "removed"):
+            path.unlink(missing_ok=True)
+
+    def _failure_path(self, spec: RunSpec) -> Path:
+        return self.root / "failed" / f"{key(spec)}.json"
 
     # ---- weights ------------------------------------------------------------------------------------------
 
     def weights(self, spec: RunSpec) -> Path | None:
         """Return the folder of the trained weights after checking their hashes, or None."""
         folder = self.root / "weights" / train_digest(spec)
-        if not (folder / MANIFEST).is_file():
+        if not folder.is_dir():
             return None
-        problem = _damage(folder)
+        problem = damage(folder)
         if problem:
             self._put_aside(folder, problem)
             return None
@@ -168,59 +220,48 @@ class Store:
 
     # ---- mechanics ----------------------------------------------------------------------------------------
 
-    def lock(self, spec: RunSpec) -> Any:
-        """Return a lock on a run for this machine; the system releases it when its holder dies."""
+    @contextlib.contextmanager
+    def lock(self, spec: RunSpec) -> Iterator[None]:
+        """Hold a lock on a run for this machine; the system releases it when its holder dies."""
         from filelock import FileLock
 
-        return FileLock(self.root / "locks" / f"{digest(spec)}.lock")
+        self._prepare()
+        path = self.root / "locks" / f"{digest(spec)}.lock"
+        held = FileLock(path)
+        with system_errors(path, "locked"):
+            held.acquire()
+        try:
+            yield
+        finally:
+            held.release()
+
+    def _prepare(self) -> None:
+        if not self._writable:
+            self.check_writable()
 
     def _publish(self, folder: Path, write: Callable[[Path], None]) -> bool:
-        """Write a folder aside, flush it, add its manifest and rename it. False when one is already there."""
-        partial = self.root / "partial" / f"{os.getpid()}-{uuid.uuid4().hex}"
-        partial.mkdir()
-        try:
-            write(partial)
-            _write_manifest(partial)
-            try:
-                partial.rename(folder)
-            except OSError:
-                if not folder.exists():
-                    raise
-                return False
-            _sync(folder.parent)
-            return True
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        self._prepare()
+        with system_errors(folder, "written"):
+            return publish(folder, self.root / "partial", write)
 
-    def _read(self, folder: Path, expect: RunSpec | None) -> RunResult | None:
-        if not folder.is_dir():
-            return None
-        problem = _damage(folder)
-        if problem:
-            self._put_aside(folder, problem)
-            return None
-        try:
-            spec = from_mapping(json.loads((folder / "spec.json").read_text()))
-            if key(spec) != folder.name or (expect is not None and digest(spec) != digest(expect)):
-                raise ValueError("its spec is not the one its name promises")
-            record = json.loads((folder / "result.json").read_text())
-            return RunResult(
-                spec=expect or spec,
-                status=record["status"],
-                items=_read_items((folder / "items.csv").read_text()),
-                curve=tuple(record["curve"]),
-                totals=record["totals"],
-                provenance=json.loads((folder / "provenance.json").read_text()),
-            )
-        except (OSError, ValueError, KeyError, TypeError, InputError) as error:
-            self._put_aside(folder, str(error))
-            return None
+    def _entries(self, name: str) -> list[Path]:
+        """Return what is in one of the store's folders, in the order of names; none while it does not exist."""
+        folder = self.root / name
+        with system_errors(folder, "read"):
+            try:
+                return sorted(folder.iterdir())
+            except FileNotFoundError:
+                return []
 
     def _put_aside(self, path: Path, why: str) -> None:
         target = self.root / "aside" / f"{path.name}-{uuid.uuid4().hex[:8]}"
         try:
+            target.parent.mkdir(exist_ok=True)
             path.rename(target)
         except FileNotFoundError:  # another process was quicker
+            return
+        except OSError as error:  # a store that is only read stays readable; the damage is not used all the same
+            _report(f"{path.name}: {why}; it is not used and could not be moved aside: {error.strerror}")
             return
         _report(f"{path.name}: {why}; moved to {target.parent.name}/{target.name} and will be computed again")
 
@@ -258,35 +299,27 @@ def _write_files(folder: Path, files: dict[str, bytes]) -> None:
         (folder / name).write_bytes(content)
 
 
-def _write_manifest(folder: Path) -> None:
-    """Flush every file of a folder, then write the list of their hashes and sizes."""
-    entries = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        _sync(path)
-        name = path.relative_to(folder).as_posix()
-        entries[name] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
-    write_atomic(folder / MANIFEST, _json_bytes(entries))
-    _sync(folder)
+def _report_differences(folder: Path, files: dict[str, bytes]) -> None:
+    with system_errors(folder, "read"):
+        different = [name for name in COMPARED if (folder / name).read_bytes() != files[name]]
+    if different:
+        _report(f"{folder.name}: a second computation differs in {', '.join(different)}; the first is kept")
 
 
-def _damage(folder: Path) -> str:
-    """Return what is wrong with a stored folder, or an empty string when every hash agrees."""
-    try:
-        entries = json.loads((folder / MANIFEST).read_text())
-        for name, entry in entries.items():
-            path = folder / name
-            if not path.is_file():
-                return f"{name} is missing"
-            if sha256_file(path) != entry["sha256"]:
-                return f"{name} does not have the hash its manifest states"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"its manifest is unreadable ({type(error).__name__})"
-    return ""
+def _read_spec(folder: Path) -> RunSpec:
+    return from_mapping(json.loads((folder / "spec.json").read_text()))
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _read_result(folder: Path, expect: RunSpec) -> RunResult:
+    spec = _read_spec(folder)
+    if key(spec) != folder.name or digest(spec) != digest(expect):
+        raise ValueError("its spec is not the one its name promises")
+    record = json.loads((folder / "result.json").read_text())
+    return RunResult(
+        spec=expect,
+        status=record["status"],
+        items=_read_items((folder / "items.csv").read_bytes().decode()),
+        curve=tuple(record["curve"]),
+        totals=record["totals"],
+        provenance=json.loads((folder / "provenance.json").read_text()),
+    )

@@ -153,11 +153,18 @@ def train(
         if step + 1 in marks:  # the only place where a value leaves the device
             mean_loss = float(torch.stack(losses).mean())
             losses.clear()
-            if not math.isfinite(mean_loss):
+            if not (math.isfinite(mean_loss) and math.isfinite(float(gradient_norm))):
                 return TrainingTrace(True, tuple(curve), totals)
             curve.append({"step": step + 1, "loss": mean_loss, "gradient_norm": float(gradient_norm)})
     model.eval()
-    return TrainingTrace(False, tuple(curve), totals)
+    return TrainingTrace(not finite(weights), tuple(curve), totals)
+
+
+def finite(weights: Sequence[torch.Tensor]) -> bool:
+    """Return whether every weight is finite: the last step can break a model after the last loss was read."""
+    import torch
+
+    return all(bool(torch.isfinite(weight).all()) for weight in weights)
 
 
 def _summed_loss(model: Any, batch: Sequence[Encoded], pad_id: int, device: Any, dtype: str) -> torch.Tensor:

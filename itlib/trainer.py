@@ -6,9 +6,11 @@ rounding on a small model. What it adds is what the library is good at: devices,
 
 from __future__ import annotations
 
+import contextlib
 import math
+import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ import numpy as np
 from itlib.batching import plan_steps
 from itlib.spec import TrainSpec, stream
 from itlib.template import Encoded
-from itlib.train import TrainingTrace, learning_rate_factor, pad_right
+from itlib.train import TrainingTrace, finite, learning_rate_factor, pad_right
 
 IGNORED = -100  # the label that transformers leaves out of the loss
 
@@ -50,7 +52,7 @@ def train_with_transformers(
         optimizer, lambda step: learning_rate_factor(step, len(steps), spec.schedule, spec.warmup_fraction)
     )
     recorder = _recorder()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _global_random_state_kept():
         arguments = TrainingArguments(
             output_dir=folder,
             max_steps=len(steps),
@@ -67,8 +69,9 @@ def train_with_transformers(
             logging_nan_inf_filter=False,
             report_to="none",
             disable_tqdm=True,
-            seed=seed,
+            seed=int(stream(seed, "trainer").integers(2**31)),
         )
+        arguments._n_gpu = min(arguments.n_gpu, 1)  # several visible GPUs would multiply the effective batch
         trainer = Trainer(
             model=model,
             args=arguments,
@@ -76,6 +79,7 @@ def train_with_transformers(
             data_collator=collate,
             optimizers=(optimizer, scheduler),
             callbacks=[recorder],
+            compute_loss_func=_token_mean,
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
@@ -92,7 +96,29 @@ def train_with_transformers(
             for group in (seen[i : i + per_device] for i in range(0, len(seen), per_device))
         ),
     }
-    return TrainingTrace(recorder.diverged, _thin(recorder, spec.curve_points), totals)
+    diverged = recorder.diverged or not finite(weights)
+    return TrainingTrace(diverged, _thin(recorder, spec.curve_points), totals)
+
+
+def _token_mean(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
+    """Return the summed loss over the supervised tokens of the whole effective batch, whatever the model's own loss."""
+    import torch
+
+    targets = labels[:, 1:].flatten()
+    logits = outputs.logits[:, :-1].float().flatten(0, 1)
+    loss = torch.nn.functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
+    return loss / (num_items_in_batch if num_items_in_batch is not None else (targets != IGNORED).sum())
+
+
+@contextlib.contextmanager
+def _global_random_state_kept() -> Iterator[None]:
+    """The library seeds the global generators of Python and numpy; put them back afterwards."""
+    python, legacy = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)
 
 
 def rows_per_device(batch_size: int, longest: int, max_tokens: int) -> int:
@@ -115,8 +141,8 @@ def _recorder() -> Any:
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
             if logs and "loss" in logs:
                 self.losses.append(float(logs["loss"]))
-                self.norms.append(float(logs.get("grad_norm", float("nan"))))
-                if not math.isfinite(self.losses[-1]):
+                self.norms.append(float(logs.get("grad_norm", 0.0)))
+                if not (math.isfinite(self.losses[-1]) and math.isfinite(self.norms[-1])):
                     self.diverged = True
                     control.should_training_stop = True
 
@@ -131,5 +157,5 @@ def _thin(recorder: Any, points: int) -> tuple[dict[str, float], ...]:
     return tuple(
         {"step": int(end), "loss": float(np.mean(recorder.losses[start:end])), "gradient_norm": recorder.norms[end - 1]}
         for start, end in zip(starts, marks, strict=True)
-        if math.isfinite(float(np.mean(recorder.losses[start:end])))
+        if math.isfinite(float(np.mean(recorder.losses[start:end]))) and math.isfinite(recorder.norms[end - 1])
     )

@@ -73,6 +73,39 @@ BAD = {
     "override of a wrong type": (lambda t: [params_file(t), "-p", "n_eval", "x"], "n_eval"),
     "code as a parameter": (lambda t: [params_file(t), "-p", "import os;x", "1"], "not a parameter name"),
     "negative workers": (lambda t: [params_file(t), "--workers", "-1"], "workers"),
+    "workers that are no number": (
+        lambda t: [params_file(t), "--workers", "x"],
+        "argument --workers: invalid int value",
+    ),
+    "part of a worker": (lambda t: [params_file(t), "--workers", "1.5"], "argument --workers: invalid int value"),
+    "unknown engine": (lambda t: [params_file(t), "--engine", "fast"], "invalid choice: 'fast'"),
+    "empty model": (lambda t: [params_file(t), "-p", "model", ""], "model: empty; give a shipped model"),
+    "empty data": (lambda t: [params_file(t), "-p", "data", ""], "data: empty; give microworld"),
+    "line break in a name": (lambda t: [params_file(t), "-p", "model", "a\nb"], "unknown model 'a b'"),
+    "NUL byte in results": (lambda t: [params_file(t, ("results", '"a\\0b"'))], "cannot hold a NUL byte"),
+    "a grid's value, with its file": (
+        lambda t: [write(t, "g.yaml", "grid:\n  cross: {n_eval: [0]}\n")],
+        "g.yaml: n_eval: must be greater than 0",
+    ),
+    "a grid's axis, with its file": (
+        lambda t: [write(t, "g.yaml", "grid: {zip: [1]}\n")],
+        "g.yaml: grid: zip: expected",
+    ),
+    "a bad grid after a good one": (
+        lambda t: [
+            write(t, "good.yaml", "grid:\n  base: {budget: 1, n_eval: 1}\n"),
+            write(t, "bad.yaml", "grid:\n  base: {n_eval: 99999}\n"),
+        ],
+        "bad.yaml: n_eval is 99999",
+    ),
+    "a bad study after a good grid": (
+        lambda t: [write(t, "good.yaml", "grid:\n  base: {budget: 1}\n"), params_file(t, ("n_eval", "9999"))],
+        "n_eval is 9999",
+    ),
+    "a good grid before a wrong override": (
+        lambda t: [write(t, "good.yaml", "grid:\n  base: {budget: 1}\n"), "-p", "n_eval", "1"],
+        "a grid file has no study parameters",
+    ),
     "length above the model's context": (lambda t: [params_file(t, ("max_length", "4096"))], "max_length"),
 }
 
@@ -177,3 +210,20 @@ def test_a_grid_file_runs_without_a_notebook(tmp_path, results, capsys):
 def test_the_module_is_the_command_and_usage_errors_exit_2():
     done = subprocess.run([sys.executable, "-m", "itlib", "nosuch"], capture_output=True, text=True, cwd=Path.cwd())
     assert done.returncode == 2 and "invalid choice" in done.stderr
+
+
+def test_a_usage_error_is_one_line(capsys):
+    for arguments in (["nosuch"], ["run"], ["reproduce", "--profile", "claims"], ["reproduce", "--profile", ""]):
+        assert main(arguments) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_notes_are_printed_once_and_a_grid_and_a_study_share_the_engine(tmp_path, capsys):
+    study = params_file(tmp_path, ("learning_rates", "[1e-3]"), ("sizes", "[16]"), ("budget", "2"), ("n_eval", '"2"'))
+    grid = write(
+        tmp_path, "g.yaml", "grid:\n  base: {budget: 1, n_eval: 1, pool_size: 60, n_reference: 0, n_train: 8}\n"
+    )
+    assert main(["run", study, grid, "--engine", "serial", "--workers", "1", "--no-notebook"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.count("n_eval: text '2' read as 2") == 1
+    assert "01_data_scaling: 3 runs: 3 done" in captured.out and "g: 1 runs: 1 done" in captured.out

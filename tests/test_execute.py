@@ -132,3 +132,79 @@ def test_a_gpu_that_is_not_there_is_said():
         pytest.skip("this machine has a GPU")
     with pytest.raises(InputError, match="no NVIDIA GPU is visible"):
         execute(small.resolved(device="cuda"))
+
+
+def test_a_diverged_run_is_stored_as_such_and_stops_nothing(tmp_path):
+    store = Store(tmp_path)
+    result = run_one(small.resolved(learning_rate=1e38, gradient_clip=1e30), store)
+    assert result.status == "diverged" and result.items == ()
+    assert store.get(result.spec) == result
+
+
+def test_weights_asked_for_later_are_made_later(tmp_path):
+    store = Store(tmp_path)
+    first = run_one(small.resolved(), store)
+    spec = replace(small.resolved(), keep_weights=True)
+    assert store.weights(spec) is None
+    assert small.scores(run_one(spec, store))[1:] == small.scores(first)[1:]
+    assert store.weights(spec) is not None
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_kept_weights_give_the_same_bits(tmp_path, attention, method):
+    store = Store(tmp_path)
+    spec = replace(small.resolved(attention=attention, method=method), keep_weights=True)
+    cold = run_one(spec, store)
+    warm = execute(spec, store)
+    assert small.scores(warm)[2:4] == small.scores(cold)[2:4]
+
+
+def test_a_selector_cannot_change_what_arms_share(monkeypatch):
+    import torch
+
+    original = selectors.get("random")
+
+    def noisy(pool, budget, context):
+        torch.rand(17)
+        return original(pool, budget, context)
+
+    quiet = execute(small.resolved(method="lora"))
+    monkeypatch.setitem(selectors._entries, "random", noisy)
+    assert small.scores(execute(small.resolved(method="lora"))) == small.scores(quiet)
+
+
+def test_n_counts_what_is_trained_on_when_rows_are_too_long():
+    """Some rows have more than 16 tokens; the selector sees only rows that fit."""
+    result = execute(small.resolved(n_train=10, max_length=16))
+    assert result.totals["audit"]["n_rows"] == 10 and result.totals["audit"]["n_pool_too_long"] > 0
+    assert result.totals["audit"]["longest"] <= 16
+    with pytest.raises(InputError, match="fit max_length 16"):
+        execute(small.resolved(n_train=59, max_length=16))
+
+
+def test_models_above_the_limit_go_through_the_library_trainer(monkeypatch):
+    from itlib import resolve as module
+
+    assert small.resolved().train.trainer == "loop"
+    monkeypatch.setattr(module, "LOOP_LIMIT", 1000)
+    resolved = small.resolved()
+    assert resolved.train.trainer == "transformers"
+    assert execute(resolved).status == "done"
+
+
+def test_pool_dev_and_test_share_no_entity_no_template_and_no_operands():
+    source = sources.get("microworld")
+    spec = small.resolved(pool_size=2000)
+    parts = [
+        source.pool(spec.data, seed=0),
+        source.held_out(spec.data, replace(spec.evaluate, split="dev", eval_phrasing_set="dev", n_eval=20)),
+        source.held_out(spec.data, replace(spec.evaluate, n_eval=50)),
+    ]
+    for what in (
+        lambda e: {(e.family, e.phrasing)},
+        lambda e: {(e.family, entity) for entity in e.entities},
+        lambda e: {(e.family, e.entities)},
+    ):
+        pool, dev, test = (set().union(*map(what, part)) for part in parts)
+        assert not pool & dev and not pool & test and not dev & test

@@ -69,7 +69,30 @@ def test_mistakes_are_refused(arguments, message):
         grid(RunSpec(), **arguments)
 
 
-@pytest.mark.parametrize("mapping", [{"crossed": {}}, {"cross": []}, {"zip": {}}, {"base": {"nope": 1}}])
-def test_yaml_mistakes_are_refused(mapping):
-    with pytest.raises(InputError):
+@pytest.mark.parametrize(
+    "mapping,message",
+    [
+        ({"crossed": {}}, "did you mean 'cross'"),
+        ({"cross": []}, "cross: expected a mapping"),
+        ({"zip": {}}, "zip: expected a list"),
+        ({"base": None}, "base: expected a mapping"),
+        ({"base": {"nope": 1}}, "unknown field 'nope'"),
+        ({"base": {"spec": 1}}, "base: unknown field 'spec'"),
+        ({"zip": [1]}, "zip: expected .*, got 1"),
+        ({"zip": [{}]}, "zip: expected .*, got {}"),
+        ({"exclude": [1]}, "exclude: expected .*, got 1"),
+        ({"exclude": [{}]}, "exclude: expected .*, got {}"),
+        ({"cross": {"zipped": [1]}}, "unknown field 'zipped'"),
+        ({"cross": {"exclude": [1]}}, "unknown field 'exclude'"),
+        ({"cross": {"base": [1]}}, "unknown field 'base'"),
+        ({"cross": {"seed": [0, 1]}, "exclude": [{"seed": 0}, {"seed": 1}]}, "leaves none of the 2 cells"),
+        ({"base": {"components": ["core 1"]}}, "'components' is filled in"),
+        ({"cross": {"data_fingerprint": ["x"]}}, "'data_fingerprint' is filled in"),
+        ({"zip": [{"model_fingerprint": ["x"]}]}, "'model_fingerprint' is filled in"),
+        ({"cross": {"seed": list(range(400)), "n_train": list(range(400))}}, "160000 cells; at most 100000"),
+    ],
+)
+def test_yaml_mistakes_are_refused_in_one_line(mapping, message):
+    with pytest.raises(InputError, match=message) as caught:
         from_yaml_mapping(mapping)
+    assert "\n" not in str(caught.value)

@@ -123,3 +123,24 @@ def test_rows_per_device_divide_the_batch():
     assert rows_per_device(32, 500, 4096) == 8
     assert rows_per_device(6, 60, 200) == 3
     assert rows_per_device(7, 5000, 4096) == 1
+
+
+@pytest.mark.parametrize("fit", [train, train_with_transformers])
+def test_a_last_step_that_breaks_the_weights_is_divergence(fit):
+    """The loss of the only step is finite; what it does to the weights is not."""
+    trace, weights = tuned(tiny.rows(8), TrainSpec(budget=1, batch_size=4, learning_rate=1e38), fit=fit)
+    assert trace.diverged and not all(torch.isfinite(value).all() for value in weights.values())
+
+
+def test_no_number_that_json_cannot_hold_reaches_the_curve():
+    trace, _ = tuned(tiny.rows(8), TrainSpec(budget=6, batch_size=4, learning_rate=1e30, gradient_clip=1e30))
+    assert trace.diverged
+    assert all(np.isfinite(list(point.values())).all() for point in trace.curve)
+
+
+def test_the_library_trainer_leaves_the_global_generators_alone():
+    np.random.seed(5)
+    wanted = np.random.random(3)
+    np.random.seed(5)
+    tuned(tiny.rows(8), TrainSpec(budget=1, batch_size=4), fit=train_with_transformers, seed=2**31 - 1)
+    assert np.array_equal(np.random.random(3), wanted)

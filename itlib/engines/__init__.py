@@ -7,10 +7,11 @@ results in the order of the specs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from itlib.engines.progress import Progress
 from itlib.errors import InputError, did_you_mean
+from itlib.execute import weights_missing
 from itlib.resolve import resolve
 from itlib.result import RunResult
 from itlib.spec import RunSpec, digest
@@ -74,6 +75,8 @@ def run_all(
     if workers < 0:
         raise InputError(f"workers: must not be negative, got {workers}")
     resolved = [resolve(spec) for spec in specs]
+    keep = {digest(spec) for spec in resolved if spec.keep_weights}
+    resolved = [replace(spec, keep_weights=digest(spec) in keep) for spec in resolved]
     results: dict[str, RunResult] = {}
     missing: dict[str, RunSpec] = {}
     for spec in resolved:
@@ -81,11 +84,12 @@ def run_all(
         if name in results or name in missing:
             continue
         known = store.get(spec) or (None if retry_failed else store.get_failure(spec))
-        if known is None:
+        if known is None or weights_missing(spec, store):
             missing[name] = spec
         else:
             results[name] = known
     if missing:
+        store.check_writable()
         with Progress(list(missing.values()), stored=len(results), enabled=progress) as line:
             for result in _engine(engine, workers, len(missing))(list(missing.values()), store, retry_failed):
                 results[digest(result.spec)] = result

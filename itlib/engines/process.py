@@ -50,8 +50,9 @@ def run_in_processes(specs: Sequence[RunSpec], store: Store, workers: int, retry
         try:
             while queue or under_way:
                 while queue and len(under_way) < (1 if alone else workers):
-                    spec = queue.popleft()
-                    under_way[pool.submit(run_one, spec, store, retry_failed=retry_failed)] = spec
+                    # Submitting fails when a worker has died since the last wait; the run must still be queued then.
+                    under_way[pool.submit(run_one, queue[0], store, retry_failed=retry_failed)] = queue[0]
+                    queue.popleft()
                 for future in wait(under_way, return_when=FIRST_COMPLETED).done:
                     result = future.result()
                     del under_way[future]

@@ -20,26 +20,56 @@ _ASIDES = ("said {}", "as {} knows", "{} told us", "thinks {}", "as we all know"
 
 # relation -> (its keys, list headers, statements); a statement is (what is asked, link to the answer)
 RELATIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[tuple[str, str], ...]]] = {
-    "opposite": (lexicon.ADJECTIVES, ("opposites", "opposite words"), (
-        ("the opposite of {}", "is"), ("not {}", "but"), ("{} and its opposite", ","))),
-    "past": (lexicon.VERBS, ("past tense", "past forms"), (
-        ("the past of {}", "is"), ("today they {}", ", yesterday they"), ("{} in the past", "was"))),
-    "plural": (lexicon.NOUNS, ("plurals", "plural forms"), (
-        ("the plural of {}", "is"), ("one {}", ", many"), ("a {}", "and more"))),
-    "category": (lexicon.NOUNS, ("categories", "kinds of things"), (
-        ("the category of {}", "is"), ("the {}", "is a kind of"), ("every {}", "belongs to the group"))),
-    "colour": (lexicon.NOUNS, ("colours", "colours of things"), (
-        ("the colour of the {}", "is"), ("the {}", "is coloured"), ("every {}", "has the colour"))),
-    "size": (lexicon.NOUNS, ("sizes", "sizes of things"), (
-        ("the size of the {}", "is"), ("the {}", "is by size"), ("every {}", "has the size"))),
-    "home": (lexicon.PEOPLE, ("homes", "home towns"), (
-        ("the home of {}", "is"), ("{}", "lives in"), ("{}", "is at home in"))),
-    "job": (lexicon.PEOPLE, ("jobs", "who works as what"), (
-        ("the job of {}", "is"), ("{}", "works as"), ("{}", "is by trade a"))),
-    "country": (lexicon.TOWNS, ("countries", "countries of towns"), (
-        ("the country of {}", "is"), ("{}", "lies in"), ("the town {}", "belongs to"))),
-    "first_letter": (lexicon.NOUNS, ("first letters", "starts"), (
-        ("the first letter of {}", "is"), ("{}", "starts with"), ("the word {}", "begins with the letter"))),
+    "opposite": (
+        lexicon.ADJECTIVES,
+        ("opposites", "opposite words"),
+        (("the opposite of {}", "is"), ("not {}", "but"), ("{} and its opposite", ",")),
+    ),
+    "past": (
+        lexicon.VERBS,
+        ("past tense", "past forms"),
+        (("the past of {}", "is"), ("today they {}", ", yesterday they"), ("{} in the past", "was")),
+    ),
+    "plural": (
+        lexicon.NOUNS,
+        ("plurals", "plural forms"),
+        (("the plural of {}", "is"), ("one {}", ", many"), ("a {}", "and more")),
+    ),
+    "category": (
+        lexicon.NOUNS,
+        ("categories", "kinds of things"),
+        (("the category of {}", "is"), ("the {}", "is a kind of"), ("every {}", "belongs to the group")),
+    ),
+    "colour": (
+        lexicon.NOUNS,
+        ("colours", "colours of things"),
+        (("the colour of the {}", "is"), ("the {}", "is coloured"), ("every {}", "has the colour")),
+    ),
+    "size": (
+        lexicon.NOUNS,
+        ("sizes", "sizes of things"),
+        (("the size of the {}", "is"), ("the {}", "is by size"), ("every {}", "has the size")),
+    ),
+    "home": (
+        lexicon.PEOPLE,
+        ("homes", "home towns"),
+        (("the home of {}", "is"), ("{}", "lives in"), ("{}", "is at home in")),
+    ),
+    "job": (
+        lexicon.PEOPLE,
+        ("jobs", "who works as what"),
+        (("the job of {}", "is"), ("{}", "works as"), ("{}", "is by trade a")),
+    ),
+    "country": (
+        lexicon.TOWNS,
+        ("countries", "countries of towns"),
+        (("the country of {}", "is"), ("{}", "lies in"), ("the town {}", "belongs to")),
+    ),
+    "first_letter": (
+        lexicon.NOUNS,
+        ("first letters", "starts"),
+        (("the first letter of {}", "is"), ("{}", "starts with"), ("the word {}", "begins with the letter")),
+    ),
 }
 PAIRS = {
     "longer": (("longer", "longer word"), ("of {} and {} the longer word", "is")),
@@ -184,8 +214,13 @@ def _prose(dice: Dice) -> str:
     sentence = dice.pick(PROSE)
     while "{" in sentence:
         verb = dice.pick(lexicon.VERBS)
-        slots = {"person": dice.pick(lexicon.PEOPLE), "noun": dice.pick(lexicon.NOUNS), "verb": verb,
-                 "adjective": dice.pick(lexicon.ADJECTIVES), "past": lexicon.PAST[dice.pick(lexicon.VERBS)]}
+        slots = {
+            "person": dice.pick(lexicon.PEOPLE),
+            "noun": dice.pick(lexicon.NOUNS),
+            "verb": verb,
+            "adjective": dice.pick(lexicon.ADJECTIVES),
+            "past": lexicon.PAST[dice.pick(lexicon.VERBS)],
+        }
         start = sentence.index("{")
         end = sentence.index("}", start)
         sentence = sentence[:start] + slots[sentence[start + 1 : end]] + sentence[end + 1 :]
@@ -193,8 +228,15 @@ def _prose(dice: Dice) -> str:
 
 
 MIX: tuple[tuple[float, Callable[[Dice], str]], ...] = (
-    (0.28, _list), (0.14, _paragraph), (0.10, _single), (0.19, _pairwise), (0.07, _sums),
-    (0.11, _copy), (0.03, _spelling), (0.03, _members), (0.05, _prose),
+    (0.28, _list),
+    (0.14, _paragraph),
+    (0.10, _single),
+    (0.19, _pairwise),
+    (0.07, _sums),
+    (0.11, _copy),
+    (0.03, _spelling),
+    (0.03, _members),
+    (0.05, _prose),
 )
 
 
@@ -204,8 +246,11 @@ def add_typos(dice: Dice, text: str, rate: float) -> str:
     for index, word in enumerate(words):
         if len(word) > 3 and dice.chance(rate):
             at = 1 + dice.below(len(word) - 2)
-            edits = (word[:at] + word[at + 1 :], word[:at] + word[at] + word[at:],
-                     word[:at] + word[at + 1] + word[at] + word[at + 2 :])
+            edits = (
+                word[:at] + word[at + 1 :],
+                word[:at] + word[at] + word[at:],
+                word[:at] + word[at + 1] + word[at] + word[at + 2 :],
+            )
             words[index] = dice.pick(edits)
     return " ".join(words)
 

@@ -144,8 +144,14 @@ def spectrum(model: Any) -> list[dict[str, float | str]]:
             values = torch.linalg.svdvals(weight.detach().double()).numpy()
             half = values[: max(2, len(values) // 2)]
             exponent = -np.polyfit(np.log(np.arange(1, len(half) + 1)), np.log(half), 1)[0]
-            rows.append({"matrix": name, "top_over_median": float(values[0] / np.median(values)),
-                         "exponent": float(exponent), "flat": bool(exponent < FLAT_SPECTRUM)})
+            rows.append(
+                {
+                    "matrix": name,
+                    "top_over_median": float(values[0] / np.median(values)),
+                    "exponent": float(exponent),
+                    "flat": bool(exponent < FLAT_SPECTRUM),
+                }
+            )
     return rows
 
 
@@ -176,8 +182,10 @@ def main() -> None:
     flat = [str(row["matrix"]) for row in rows if row["flat"]]
     print(f"spectrum: exponents {min(r['exponent'] for r in rows):.2f} to {max(r['exponent'] for r in rows):.2f}")
     if flat:
-        print(f"warning: exponent below {FLAT_SPECTRUM} in {len(flat)} of {len(rows)} matrices; intruder dimensions of "
-              "these are hard to interpret")
+        print(
+            f"warning: exponent below {FLAT_SPECTRUM} in {len(flat)} of {len(rows)} matrices; intruder dimensions of "
+            "these are hard to interpret"
+        )
 
 
 if __name__ == "__main__":

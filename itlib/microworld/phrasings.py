@@ -10,10 +10,21 @@ from itlib.registry import families
 
 WRAPPERS = {
     "observed": (
-        "what is {} ?", "tell me {} .", "give {} .", "write {} .",
-        "please state {} .", "i would like {} .", "name {} .", "now answer with {} ."),
+        "what is {} ?",
+        "tell me {} .",
+        "give {} .",
+        "write {} .",
+        "please state {} .",
+        "i would like {} .",
+        "name {} .",
+        "now answer with {} .",
+    ),
     "unobserved": (
-        "could you provide {} ?", "kindly report {} .", "show us {} , thanks .", "determine {} , my friend ."),
+        "could you provide {} ?",
+        "kindly report {} .",
+        "show us {} , thanks .",
+        "determine {} , my friend .",
+    ),
     "dev": ("let him have {} .", "can someone say {} ?", "we are looking for {} .", "your task , {} ."),
 }
 # which wrappers and which noun phrases a set combines; the two mixed sets isolate one kind of novelty each

@@ -87,11 +87,18 @@ def create_model(recipe: Recipe) -> LlamaForCausalLM:
 
     tokenizer = world_tokenizer.load()
     config = LlamaConfig(
-        vocab_size=-(-len(tokenizer) // 8) * 8, hidden_size=recipe.hidden_size, num_hidden_layers=recipe.n_layers,
-        num_attention_heads=recipe.n_heads, num_key_value_heads=recipe.n_heads,
-        intermediate_size=recipe.intermediate_size, max_position_embeddings=world_tokenizer.MAX_LENGTH,
-        tie_word_embeddings=True, bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id)
+        vocab_size=-(-len(tokenizer) // 8) * 8,
+        hidden_size=recipe.hidden_size,
+        num_hidden_layers=recipe.n_layers,
+        num_attention_heads=recipe.n_heads,
+        num_key_value_heads=recipe.n_heads,
+        intermediate_size=recipe.intermediate_size,
+        max_position_embeddings=world_tokenizer.MAX_LENGTH,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         return LlamaForCausalLM(config).float()
@@ -215,8 +222,13 @@ def save(result: Pretrained, recipe: Recipe, folder: str | Path) -> Path:
     weights = {name: tensor.contiguous() for name, tensor in result.model.state_dict().items()}
     del weights["lm_head.weight"]  # tied to the embedding
     save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
-    record = {"recipe": asdict(recipe), "curve": result.curve, "validation_loss": result.validation_loss,
-              "wall_s": round(result.wall_s, 1), "compiled": result.was_compiled}
+    record = {
+        "recipe": asdict(recipe),
+        "curve": result.curve,
+        "validation_loss": result.validation_loss,
+        "wall_s": round(result.wall_s, 1),
+        "compiled": result.was_compiled,
+    }
     (target / "pretraining.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return target
 

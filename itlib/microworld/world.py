@@ -98,8 +98,10 @@ def held_out(
         family, templates = registry.get(name), phrasings(name, phrasing_set)
         most = family.size(split) * len(templates)
         if not 1 <= n_per_family <= most:
-            raise InputError(f"n_eval is {n_per_family}; family '{name}' holds 1 to {most} {split} items "
-                             f"in phrasing set '{phrasing_set}'")
+            raise InputError(
+                f"n_eval is {n_per_family}; family '{name}' holds 1 to {most} {split} items "
+                f"in phrasing set '{phrasing_set}'"
+            )
         examples.extend(islice(_items(family, split, templates, ("held-out", split)), n_per_family))
     return examples
 

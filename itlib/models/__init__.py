@@ -1,10 +1,19 @@
-"""Base models. A registered model answers ``resolve``, ``load`` and ``parameters``."""
+"""Base models. A registered model answers ``resolve``, ``load``, ``parameters`` and ``context_length``."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from itlib.errors import InputError, did_you_mean
+
+
+def existing(text: str) -> Path | None:
+    """Return the path of a file or folder that is there, or None where no path of that name can be."""
+    try:
+        path = Path(text).expanduser()
+        return path if path.exists() else None
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL byte, an unknown user's home, a locked folder
+        return None
 
 
 def resolve_name(text: str) -> dict[str, str]:
@@ -14,17 +23,19 @@ def resolve_name(text: str) -> dict[str, str]:
     without ``@revision`` gives ``model="hub"``, ``model_path`` and ``model_revision``.
 
     Raises:
-        InputError: None of these, with the closest registered name; a folder that does not exist; a single file.
+        InputError: Empty; none of these, with the closest registered name; a folder that does not exist; a single file.
     """
     from itlib.hub import REPOSITORY
     from itlib.registry import models
 
+    if not text.strip():
+        raise InputError("model: empty; give a shipped model, a folder or org/name@revision, e.g. -p model PATH")
     if text in models:
         return {"model": text}
-    path = Path(text).expanduser()
-    if path.is_dir():
+    path = existing(text)
+    if path and path.is_dir():
         return {"model": "local", "model_path": str(path)}
-    if path.is_file():
+    if path:
         raise InputError(f"{text} is a file; name the folder that holds config.json and model.safetensors")
     if text.startswith(("/", "./", "../", "~")):
         raise InputError(f"model folder not found: {text}")

@@ -10,7 +10,7 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from itlib.errors import InputError
+from itlib.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -33,6 +33,7 @@ _OTHER_FILES = (
     "tokenizer.model",
     "chat_template.jinja",
 )
+_TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.txt", "tekken.json")
 _MAX_HEADER = 100 * 2**20  # the limit of the safetensors format itself
 
 
@@ -50,10 +51,11 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def check_folder(folder: Path, *, trust_remote_code: bool) -> None:
-    """Refuse a folder that cannot be loaded safely, before anything in it is loaded.
+    """Refuse a folder that cannot be loaded, or not safely, before anything in it is loaded.
 
     Raises:
-        InputError: No config.json, pickle weights only, an incomplete set of weight files, or code of its own.
+        InputError: No config.json or tokenizer, a kind of model that is unknown or does not generate text, pickle
+            weights only, an incomplete set of weight files or a damaged one, or code of its own.
     """
     if not folder.is_dir():
         raise InputError(f"model folder not found: {folder}")
@@ -70,7 +72,23 @@ def check_folder(folder: Path, *, trust_remote_code: bool) -> None:
     ]
     if custom and not trust_remote_code:
         raise InputError(f"{folder}/{custom[0]} runs code of its own; read it, then set trust_remote_code: true")
-    weight_files(folder)
+    for path in weight_files(folder):
+        header(path)
+    if not custom:  # code of its own may bring a kind of model and a tokenizer of its own
+        _check_kind(folder, config)
+        if not any((folder / name).is_file() for name in _TOKENIZERS) and not any(folder.glob("*.model")):
+            raise InputError(f"{folder} has no tokenizer; tokenizer.json belongs beside model.safetensors")
+
+
+def _check_kind(folder: Path, config: dict[str, Any]) -> None:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as KNOWN
+
+    kind = config.get("model_type")
+    if not isinstance(kind, str) or not kind:
+        raise InputError(f"{folder}/config.json has no model_type, such as llama")
+    if kind not in KNOWN:
+        hint = did_you_mean(kind, KNOWN)
+        raise InputError(f"{folder}/config.json: model_type '{kind}' is no causal language model known here{hint}")
 
 
 def _attention_keys(config: dict[str, Any]) -> list[str]:
@@ -170,8 +188,6 @@ def load_folder(
     """
     if attention not in ATTENTION:
         raise InputError(f"attention is '{attention}'; known: {', '.join(ATTENTION)}")
-    for path in weight_files(folder):
-        header(path)
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging

@@ -87,9 +87,9 @@ class LocalModel:
     def _adapter_fingerprint(self, folder: Path, trust_remote_code: bool) -> str:
         recorded = recorded_base(folder)
         base = base_folder(folder)
-        check_folder(base, trust_remote_code=trust_remote_code)
         if (found := fingerprint(base)) != recorded:
             raise InputError(f"adapter {folder} belongs to the base {recorded}, but {base} is {found}")
+        check_folder(base, trust_remote_code=trust_remote_code)
         return adapter_fingerprint(folder, found)
 
 

@@ -35,12 +35,20 @@ class MicroModel:
         """Fill in revision and fingerprint: the pinned SHA-256 of weights and of weights, config and tokenizer.
 
         Raises:
-            InputError: The base seed is not shipped, or a ``model_path`` is given that would be ignored.
+            InputError: The base seed is not shipped, a ``model_path`` is given that would be ignored, or the spec was
+                resolved with other bytes than those shipped today.
         """
         self._check(model)
         used = {path: digest for path, digest in pins().items() if path in self._paths(model)}
         whole = hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()
-        return replace(model, model_revision=used[f"{self._folder(model)}/model.safetensors"], model_fingerprint=whole)
+        weights = used[f"{self._folder(model)}/model.safetensors"]
+        for field, recorded, found in (
+            ("model_revision", model.model_revision, weights),
+            ("model_fingerprint", model.model_fingerprint, whole),
+        ):
+            if recorded not in ("", found):
+                raise InputError(f"{field}: model '{self.name}' is shipped as {found}, the spec recorded {recorded}")
+        return replace(model, model_revision=weights, model_fingerprint=whole)
 
     def load(self, model: ModelSpec) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
         """Return the model in float32 and eval mode, and the tokenizer.
@@ -87,8 +95,10 @@ class MicroModel:
             shipped = ", ".join(map(str, self.base_seeds()))
             raise InputError(f"base_seed is {model.base_seed}; model '{self.name}' is shipped for base seeds {shipped}")
         if model.model_path:
-            raise InputError(f"model_path is '{model.model_path}', but model '{self.name}' is read from the package; "
-                             "use model 'local' or 'hub'")
+            raise InputError(
+                f"model_path is '{model.model_path}', but model '{self.name}' is read from the package; "
+                "use model 'local' or 'hub'"
+            )
 
 
 def pins() -> dict[str, str]:

@@ -1,10 +1,14 @@
-"""Sources of instruction data. A registered source answers ``resolve``, ``pool``, ``held_out`` and ``reference``."""
+"""Sources of instruction data.
+
+A registered source answers ``resolve``, ``check_evaluation``, ``pool``, ``held_out`` and ``reference``.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from itlib.errors import InputError, did_you_mean
+from itlib.models import existing
 
 
 def resolve_name(text: str) -> dict[str, str]:
@@ -14,20 +18,22 @@ def resolve_name(text: str) -> dict[str, str]:
     ``org/name:subset`` and either with ``@revision`` give ``source="hub"``, ``data_path`` and ``data_revision``.
 
     Raises:
-        InputError: None of these, with the closest registered name; or a file that does not exist.
+        InputError: Empty; none of these, with the closest registered name; or a file that does not exist.
     """
     from itlib.hub import REPOSITORY
     from itlib.registry import sources
     from itlib.sources._containers import SUFFIXES
 
+    if not text.strip():
+        raise InputError("data: empty; give microworld, a data file or org/name@revision, e.g. -p data PATH")
     if text in sources:
         return {"source": text}
-    path = Path(text).expanduser()
-    if path.is_file():
+    path = existing(text)
+    if path and path.is_file():
         return {"source": "local", "data_path": str(path)}
-    if path.is_dir():
+    if path:
         raise InputError(f"{text} is a folder; name one data file")
-    if text.startswith(("/", "./", "../", "~")) or path.suffix.lower() in SUFFIXES:
+    if text.startswith(("/", "./", "../", "~")) or Path(text).suffix.lower() in SUFFIXES:
         raise InputError(f"file not found: {text}")
     name, _, revision = text.partition("@")
     repository, _, _ = name.partition(":")

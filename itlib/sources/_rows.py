@@ -15,6 +15,7 @@ from itlib.sources._formats import Parsed
 from itlib.spec import DataSpec, EvalSpec
 
 POLICIES = ("refuse", "quarantine")
+PHRASING_SETS = ("unobserved", "dev", "observed")  # what a study asks of the micro-world; rows ignore it
 
 
 @dataclass(frozen=True)
@@ -143,16 +144,27 @@ class RowSource:
             )
         return dataclasses.replace(data, data_fingerprint=rows.fingerprint, pool_size=n_pool)
 
+    def check_evaluation(self, data: DataSpec, evaluation: EvalSpec) -> None:
+        """Refuse an evaluation that rows cannot give; the phrasing set must be known and is then ignored.
+
+        Raises:
+            InputError: Unknown split or phrasing set, or task families, which rows do not have.
+        """
+        if evaluation.split not in ("dev", "test"):
+            raise InputError(f"split is '{evaluation.split}'; known: dev, test")
+        if evaluation.eval_families not in ((), ("all",)):
+            raise InputError(f"source '{self.name}' has no task families; leave eval_families empty")
+        if (which := evaluation.eval_phrasing_set) not in PHRASING_SETS:
+            known = ", ".join(PHRASING_SETS)
+            raise InputError(f"source '{self.name}' has no phrasings; eval_phrasing_set is '{which}', known: {known}")
+
     def pool(self, data: DataSpec, *, seed: int) -> list[Example]:
         """Return the training pool in file order. ``seed`` plays no part: a file is what it is."""
         return list(self._checked(data).split.pool)
 
     def held_out(self, data: DataSpec, evaluation: EvalSpec) -> list[Example]:
         """Return the first ``n_eval`` held-out rows of a split in hash order, so that smaller sets nest."""
-        if evaluation.split not in ("dev", "test"):
-            raise InputError(f"split is '{evaluation.split}'; known: dev, test")
-        if evaluation.eval_families not in ((), ("all",)):
-            raise InputError(f"source '{self.name}' has no task families; leave eval_families empty")
+        self.check_evaluation(data, evaluation)
         split = self._checked(data).split
         return list(split.dev if evaluation.split == "dev" else split.test)[: evaluation.n_eval]
 

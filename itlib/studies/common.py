@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import re
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from itlib.engines import ENGINES
 from itlib.errors import InputError, RunError
 from itlib.frame import measure, run_frame
 from itlib.models import resolve_name as resolve_model
-from itlib.registry import methods, models, selectors
-from itlib.resolve import DTYPES, SPLITS
+from itlib.registry import models, sources
+from itlib.resolve import DTYPES, resolve
 from itlib.result import RunResult
 from itlib.schema import coerce_fields, param
 from itlib.sources import resolve_name as resolve_source
 from itlib.spec import RunSpec, with_fields
 
 PROFILES = ("smoke", "cpu", "gpu-micro", "gpu", "paper")
+PHRASINGS = ("observed", "unobserved")
 DEVICES = ("auto", "cpu", "cuda")
 MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 65536}  # small pieces waste less padding; a GPU wants large ones
 Run = Callable[[Sequence[RunSpec]], list[RunResult]]
@@ -36,6 +41,9 @@ class StudyParams:
     on_bad_rows: str = param("refuse", help="what a broken row of a file does", choices=("refuse", "quarantine"))
     pool_size: int = param(400, help="examples in the micro-world pool; a file is always taken whole", minimum=1)
     n_eval: int = param(6, help="evaluation items per family; of a file, in all", minimum=1)
+    eval_phrasing_set: str = param(
+        "unobserved", help="test phrasings of the micro-world; unobserved ones are in no pool", choices=PHRASINGS
+    )
     n_reference: int = param(30, help="held-out pretraining documents that measure drift", minimum=0)
     device: str = param("cpu", help="auto takes a GPU when there is one", choices=DEVICES)
     dtype: str = param("float32", help="bfloat16 runs under autocast", choices=DTYPES)
@@ -64,6 +72,7 @@ def base_spec(params: StudyParams) -> RunSpec:
         on_bad_rows=params.on_bad_rows,
         pool_size=params.pool_size,
         n_eval=params.n_eval,
+        eval_phrasing_set=params.eval_phrasing_set,
         n_reference=params.n_reference,
         device=device,
         micro_batch_tokens=MICRO_BATCH_TOKENS[device],
@@ -81,18 +90,43 @@ def _device(name: str) -> str:
         return "cuda"
     if name == "cuda":
         raise InputError("device: 'cuda' was asked for and no NVIDIA GPU is visible; use device: auto or cpu")
-    print("device: auto found no GPU; running on the CPU")
+    print("device: auto found no GPU; running on the CPU", file=sys.stderr)
     return "cpu"
 
 
 def variant(params: StudyParams) -> str:
     """Return what sets a report on the user's own data or model apart; empty for the embedded world.
 
-    So a report on other data never overwrites the one of the embedded world.
+    Made of names and content fingerprints, so that no report overwrites one on other data.
+
+    Raises:
+        InputError: The data or the model cannot be used.
     """
-    own = [name for name, default in ((params.data, "microworld"), (params.model, "")) if name != default]
-    own = [name for name in own if name not in models]
-    return "-".join(re.sub(r"[^A-Za-z0-9_]+", "_", Path(name.partition("@")[0]).stem).strip("_") for name in own)
+    spec = resolve(with_fields(base_spec(params), n_train=0))
+    parts = []
+    if spec.data.source != "microworld":
+        parts.append((params.data, spec.data.data_fingerprint))
+    if params.model not in models or params.model in ("local", "hub"):
+        parts.append((params.model, spec.base.model_fingerprint))
+    stems = [Path(text if Path(text).exists() else text.partition("@")[0]).stem for text, _ in parts]
+    words = [re.sub(r"[^A-Za-z0-9_]+", "_", stem) for stem in stems]
+    return "-".join(
+        f"{word}-{fingerprint[:6]}".strip("_-") for word, (_, fingerprint) in zip(words, parts, strict=True)
+    )
+
+
+def data_summary(params: StudyParams) -> pd.DataFrame:
+    """Return what the data holds; of a file its format and its rows read, usable, set aside (and why) and held out."""
+    spec = resolve(with_fields(base_spec(params), n_train=0))
+    source = sources.get(spec.data.source)
+    if not hasattr(source, "rows"):
+        rows = [("source", spec.data.source), ("pool", spec.data.pool_size)]
+    else:
+        summary = source.rows(spec.data).summary()
+        rows = [(name, value) for name, value in summary.items() if not isinstance(value, dict)]
+        rows += [(f"set aside, {reason}", n) for reason, n in summary["dropped"].items()]
+        rows += [(f"noted, {note}", n) for note, n in summary["notes"].items()]
+    return pd.DataFrame(rows, columns=["what", "value"])
 
 
 def check_unique(params: StudyParams, *names: str) -> None:
@@ -105,17 +139,9 @@ def check_unique(params: StudyParams, *names: str) -> None:
             raise InputError(f"{name}: the list repeats a value: {list(values)}")
 
 
-def check_registered(params: Any, *, method: str = "", selector: str = "") -> None:
-    """Refuse the name of a tuning method or selector that does not exist."""
-    if method:
-        methods.get(method)
-    if selector:
-        selectors.get(selector)
-
-
-def on_dev(spec: RunSpec) -> RunSpec:
-    """Return the same run evaluated on the development split."""
-    return replace(spec, evaluate=replace(spec.evaluate, split=SPLITS[0], n_reference=0))
+def on_dev(spec: RunSpec, *, n_eval: int) -> RunSpec:
+    """Return the same run evaluated on development items and phrasings, which no test ever uses."""
+    return with_fields(spec, split="dev", eval_phrasing_set="dev", n_eval=n_eval, n_reference=0)
 
 
 def best_on_dev(results: Sequence[RunResult], fields: Sequence[str]) -> dict[str, Any]:
@@ -138,8 +164,11 @@ def best_on_dev(results: Sequence[RunResult], fields: Sequence[str]) -> dict[str
         if (group["status"] != "done").any() or values.empty:
             continue
         score = sign * float(values.mean())
+        if not math.isfinite(score):
+            continue
         if best is None or score > best[0]:
             best = (score, dict(zip(fields, setting, strict=True)))
     if best is None:
-        raise RunError("no setting finished all its dev runs; see `itlib status` for what failed")
+        reasons = [result.error or result.status for result in results if result.status != "done"]
+        raise RunError(f"no setting finished all its dev runs; the first that stopped: {next(iter(reasons), 'none')}")
     return best[1]

@@ -14,6 +14,7 @@ from typing import Any
 from itlib.batching import BUDGET_UNITS
 from itlib.errors import InputError
 from itlib.grid import grid
+from itlib.registry import methods
 from itlib.resolve import resolve
 from itlib.result import RunResult
 from itlib.schema import param
@@ -23,14 +24,24 @@ from itlib.studies.common import (
     StudyParams,
     base_spec,
     best_on_dev,
-    check_registered,
     check_unique,
+    data_summary,
     on_dev,
     variant,
 )
 from itlib.train import SCHEDULES
 
-__all__ = ["CLAIMS", "DataScalingParams", "choice_grid", "choose", "collect", "pending", "scaling_grid", "variant"]
+__all__ = [
+    "CLAIMS",
+    "DataScalingParams",
+    "choice_grid",
+    "choose",
+    "collect",
+    "data_summary",
+    "pending",
+    "scaling_grid",
+    "variant",
+]
 
 EMBEDDINGS = ("frozen", "trained")
 CHOSEN = ("learning_rate", "train_embeddings")
@@ -51,6 +62,7 @@ class DataScalingParams(StudyParams):
     learning_rates: tuple[float, ...] = param((1e-3, 2e-3), help="peak rates; dev decides", exclusive_minimum=0)
     embeddings: tuple[str, ...] = param(("frozen",), help="in full fine-tuning; dev decides", choices=EMBEDDINGS)
     choice_size: int = param(32, help="training examples of the dev runs", minimum=1)
+    choice_eval: int = param(6, help="dev items per family; of a file, in all", minimum=1)
     choice_seeds: tuple[int, ...] = param((1000,), help="seeds of the dev runs, apart from seeds", minimum=0)
     budget: float = param(10.0, help="training length, equal for every N in steps", exclusive_minimum=0)
     budget_unit: str = param("steps", help="what budget counts", choices=BUDGET_UNITS)
@@ -62,7 +74,7 @@ class DataScalingParams(StudyParams):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_unique(self, "sizes", "seeds", "learning_rates", "embeddings", "choice_seeds")
-        check_registered(self, method=self.method)
+        methods.get(self.method)
         shared = sorted(set(self.seeds) & set(self.choice_seeds))
         if shared:
             raise InputError(f"choice_seeds: {shared} are also in seeds; choices need seeds of their own")
@@ -88,7 +100,7 @@ def _base(params: DataScalingParams) -> RunSpec:
 
 def settings(params: DataScalingParams) -> list[dict[str, Any]]:
     """Return the candidate settings among which dev decides; one candidate needs no dev runs."""
-    trained = [name == "trained" for name in params.embeddings]
+    trained = [name == "trained" for name in params.embeddings] if params.method == "full" else [False]
     return [dict(zip(CHOSEN, cell, strict=True)) for cell in itertools.product(params.learning_rates, trained)]
 
 
@@ -103,7 +115,7 @@ def choice_grid(params: DataScalingParams) -> list[RunSpec]:
     resolve(with_fields(_base(params), n_train=max([*params.sizes, params.choice_size * choosing])))
     if not choosing:
         return []
-    base = with_fields(on_dev(_base(params)), n_train=params.choice_size)
+    base = with_fields(on_dev(_base(params), n_eval=params.choice_eval), n_train=params.choice_size)
     zipped = {name: [candidate[name] for candidate in candidates] for name in CHOSEN}
     return grid(base, zipped=[zipped], seed=params.choice_seeds)
 
@@ -124,7 +136,8 @@ def scaling_grid(params: DataScalingParams, setting: Mapping[str, Any]) -> list[
     specs = [untuned, *grid(base, n_train=params.sizes, seed=params.seeds)]
     if params.full_pool:
         size = resolve(replace(base, data=replace(base.data, n_train=0))).data.pool_size
-        specs.append(with_fields(base, n_train=size, seed=params.seeds[0]))
+        if size not in params.sizes:
+            specs.append(with_fields(base, n_train=size, seed=params.seeds[0]))
     return specs
 
 

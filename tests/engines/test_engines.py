@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 import small
@@ -89,7 +91,7 @@ def test_a_killed_worker_costs_no_run(tmp_path, reference):
             time.sleep(0.2)
             children = multiprocessing.active_children()
             # A lock file says that a worker is inside a run.
-            if children and list((store.root / "locks").iterdir()):
+            if children and list((store.root / "locks").glob("*")):
                 time.sleep(0.5)
                 os.kill(children[0].pid, signal.SIGKILL)
                 killed.append(children[0].pid)
@@ -100,6 +102,34 @@ def test_a_killed_worker_costs_no_run(tmp_path, reference):
     killer.join()
     assert killed and [r.status for r in results] == ["done"] * 4
     assert [small.scores(r) for r in results[2:]] == reference[2:]
+
+
+class PoolInThisProcess:
+    """A pool that runs at once; ``submissions`` says after how many of them a worker is found dead."""
+
+    _processes = None
+
+    def __init__(self, submissions):
+        self.submissions = submissions
+
+    def submit(self, function, *args, **kwargs):
+        if self.submissions == 0:
+            raise BrokenProcessPool("a worker died while it was idle")
+        self.submissions -= 1
+        future = Future()
+        future.set_result(function(*args, **kwargs))
+        return future
+
+    def shutdown(self, **options):
+        pass
+
+
+@pytest.mark.parametrize(("workers", "first"), [(2, 1), (1, 1), (1, 2)])
+def test_a_worker_found_dead_at_the_next_submission_costs_no_run(tmp_path, reference, monkeypatch, workers, first):
+    pools = iter([PoolInThisProcess(first)])
+    monkeypatch.setattr("itlib.engines.process._pool", lambda workers: next(pools, PoolInThisProcess(99)))
+    results = run_all(SPECS, Store(tmp_path), engine="process", workers=workers)
+    assert [small.scores(r) for r in results] == reference
 
 
 SWEEP = """
@@ -119,7 +149,7 @@ def test_a_killed_driver_leaves_no_worker_and_the_next_start_continues(tmp_path)
     store = Store(tmp_path / "store")
     driver = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while len(list((store.root / "runs").iterdir())) < 2 and time.monotonic() < deadline:
+    while len(list((store.root / "runs").glob("*"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     driver.kill()
     driver.wait()

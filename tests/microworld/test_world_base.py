@@ -14,8 +14,9 @@ from itlib.registry import models
 from itlib.spec import ModelSpec
 
 SPEC = ModelSpec(model="micro-1m")
-TINY = pretrain.Recipe(n_tokens=6 * 2048, hidden_size=32, n_layers=1, n_heads=2, intermediate_size=64, threads=1,
-                       compiled=False)
+TINY = pretrain.Recipe(
+    n_tokens=6 * 2048, hidden_size=32, n_layers=1, n_heads=2, intermediate_size=64, threads=1, compiled=False
+)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,9 @@ def base():
 def test_every_shipped_file_is_pinned_and_every_pin_holds():
     shipped = {
         path.relative_to(lexicon.ASSETS).as_posix()
-        for folder in ("tokenizer", "micro-1m") for path in (lexicon.ASSETS / folder).rglob("*") if path.is_file()
+        for folder in ("tokenizer", "micro-1m")
+        for path in (lexicon.ASSETS / folder).rglob("*")
+        if path.is_file()
     }
     assert set(micro.pins()) == shipped
     for path in shipped:
@@ -81,16 +84,26 @@ def test_shipped_base_passes_its_gates(base):
 def test_teacher_forced_matches_agree_with_greedy_generation(base):
     """Two ways to ask what greedy decoding gives; the oracle is ``generate``."""
     model, words = base
-    prompts = ["opposites : hot - cold , big - little , fast -", "plurals : ant - ants , bee -", "echo wolf ant / wolf",
-               "jobs : dunzo - doctor ,", "instruction : what is the plural of ant ? response :"]
+    prompts = [
+        "opposites : hot - cold , big - little , fast -",
+        "plurals : ant - ants , bee -",
+        "echo wolf ant / wolf",
+        "jobs : dunzo - doctor ,",
+        "instruction : what is the plural of ant ? response :",
+    ]
     answers = ["slow", "bees", "ant", "ant", "ants"]
     strict, lenient = gates.greedy_matches(model, words, prompts, answers)
     for index, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
         ids = words(prompt, return_tensors="pt", add_special_tokens=False)["input_ids"]
         wanted = words(answer, add_special_tokens=False)["input_ids"]
         with torch.no_grad():
-            made = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, pad_token_id=0,
-                                  max_new_tokens=len(wanted) + 1)[0, ids.shape[1] :].tolist()
+            made = model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                do_sample=False,
+                pad_token_id=0,
+                max_new_tokens=len(wanted) + 1,
+            )[0, ids.shape[1] :].tolist()
         assert lenient[index] == (made[: len(wanted)] == wanted)
         assert strict[index] == (made == [*wanted, words.eos_token_id])
     assert lenient.any() and not lenient.all()

@@ -102,7 +102,9 @@ def test_dice_are_fair_and_do_not_depend_on_numpy_s_algorithms():
 def test_documents_and_instructions_survive_the_tokenizer(documents, words):
     texts = documents[:500] + [
         p.template.format("wolf", "ant", all="wolf ant")
-        for name in families.names() for which in SETS for p in phrasings(name, which)
+        for name in families.names()
+        for which in SETS
+        for p in phrasings(name, which)
     ]
     ids = words(texts, add_special_tokens=False)["input_ids"]
     assert all(words.unk_token_id not in row for row in ids)

@@ -45,8 +45,11 @@ def test_every_held_out_answer_is_right_in_every_phrasing_set():
 
 
 def test_entities_of_pool_dev_and_test_are_disjoint():
-    everything = {"pool": world.pool(8000, seed=0), "dev": world.held_out("dev", 60, phrasing_set="observed"),
-                  "test": world.held_out("test", 200)}
+    everything = {
+        "pool": world.pool(8000, seed=0),
+        "dev": world.held_out("dev", 60, phrasing_set="observed"),
+        "test": world.held_out("test", 200),
+    }
     seen = {split: {e for x in items for e in x.entities} for split, items in everything.items()}
     for one, other in combinations(seen, 2):
         assert not seen[one] & seen[other], (one, other)
@@ -68,8 +71,13 @@ def test_sums_are_split_with_their_mirror_image_and_cover_all_pairs(low, high):
 @pytest.mark.parametrize("kind", ["noun", "verb", "person", "town", "adjective"])
 def test_splits_cover_all_words_of_a_kind(kind):
     parts = [splits.words(kind, split) for split in splits.SPLITS]
-    every = {"noun": lexicon.NOUNS, "verb": lexicon.VERBS, "person": lexicon.PEOPLE, "town": lexicon.TOWNS,
-             "adjective": lexicon.ADJECTIVES}[kind]
+    every = {
+        "noun": lexicon.NOUNS,
+        "verb": lexicon.VERBS,
+        "person": lexicon.PEOPLE,
+        "town": lexicon.TOWNS,
+        "adjective": lexicon.ADJECTIVES,
+    }[kind]
     assert sorted(word for part in parts for word in part) == sorted(every)
 
 
@@ -128,8 +136,11 @@ def test_another_process_with_another_hash_seed_makes_equal_bytes():
 
 def test_a_subset_of_phrasings_nests_in_larger_ones():
     def used(count):
-        return {x.phrasing for x in world.pool(900, seed=6, families=("plural", "longer"), n_phrasings=count)
-                if x.family == "longer"}
+        return {
+            x.phrasing
+            for x in world.pool(900, seed=6, families=("plural", "longer"), n_phrasings=count)
+            if x.family == "longer"
+        }
 
     one, four = used(1), used(4)
     assert len(one) == 1 and len(four) == 4 and one < four
@@ -171,5 +182,8 @@ def test_user_errors_are_one_line_and_name_what_would_be_right(call, words):
 
 def test_categories_are_the_documented_ones():
     grouped = {name: [f for f in FAMILIES if families.get(f).category == name] for name in ("weak", "composed", "flat")}
-    assert grouped == {"weak": ["addition", "copy"], "composed": ["last_word", "swap", "two_hop"],
-                       "flat": ["novel_rule", "reverse", "two_digit_addition"]}
+    assert grouped == {
+        "weak": ["addition", "copy"],
+        "composed": ["last_word", "swap", "two_hop"],
+        "flat": ["novel_rule", "reverse", "two_digit_addition"],
+    }

@@ -11,7 +11,7 @@ from itlib.result import RunResult
 from itlib.schema import build
 from itlib.store import Store
 from itlib.studies.common import best_on_dev
-from itlib.studies.data_scaling import DataScalingParams, choice_grid, choose, collect, scaling_grid
+from itlib.studies.data_scaling import DataScalingParams, choice_grid, choose, collect, scaling_grid, variant
 from itlib.workspace import project_root
 
 
@@ -29,6 +29,8 @@ def test_choices_are_made_on_dev_with_seeds_of_their_own():
     dev = choice_grid(p)
     assert len(dev) == 8 and {spec.evaluate.split for spec in dev} == {"dev"}
     assert {spec.seed for spec in dev} == {1000, 1001}
+    assert {spec.evaluate.eval_phrasing_set for spec in dev} == {"dev"}
+    assert {spec.evaluate.eval_phrasing_set for spec in scaling_grid(p, {})} == {"unobserved"}
     assert {spec.evaluate.split for spec in scaling_grid(p, {"learning_rate": 1e-3})} == {"test"}
 
 
@@ -119,3 +121,24 @@ def test_collect_is_the_whole_study():
 def test_the_cpu_profile_is_the_study_that_was_promised():
     p = from_yaml(project_root() / "params" / "cpu" / "01_data_scaling.yaml").params
     assert (len(p.sizes), len(p.seeds), p.budget_unit) == (7, 8, "steps")
+
+
+def test_a_score_that_is_not_a_number_is_never_chosen():
+    specs = choice_grid(params(learning_rates=(1e-3, 2e-3)))
+    nothing = result(specs[0], [("f", 0, float("nan"))])
+    assert best_on_dev([nothing, result(specs[1], [("f", 0, 0.1)])], ["learning_rate"])["learning_rate"] == 2e-3
+
+
+def test_embeddings_are_no_choice_for_a_low_rank_method():
+    assert choice_grid(params(method="lora", learning_rates=(1e-3,), embeddings=("frozen", "trained"))) == []
+
+
+def test_reports_on_own_data_never_share_a_folder(tmp_path):
+    rows = '{"instruction": "say %d", "output": "%d"}'
+    names = set()
+    for folder, name, shift in (("a", "rows.jsonl", 0), ("b", "rows.jsonl", 1), ("a", "数据.jsonl", 2)):
+        path = tmp_path / folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("\n".join(rows % (i + shift, i) for i in range(40)) + "\n")
+        names.add(variant(params(data=str(path))))
+    assert len(names) == 3 and "" not in names and variant(params()) == ""

@@ -16,14 +16,31 @@ def _three_nouns(dice: Dice, split: str) -> Arguments:
     return tuple(dice.sample(words("noun", split), COPIED_WORDS))
 
 
-families.register("addition")(Family(
-    "addition", "weak", "Add two one-digit numbers.",
-    Phrases(("the sum of {0} and {1}", "{0} plus {1}", "{0} and {1} added", "what {0} and {1} make"),
-            ("the total of {0} and {1}", "{0} increased by {1}"), ("the amount from {0} with {1}",)),
-    every=lambda split: number_pairs(0, 9, split)))
+families.register("addition")(
+    Family(
+        "addition",
+        "weak",
+        "Add two one-digit numbers.",
+        Phrases(
+            ("the sum of {0} and {1}", "{0} plus {1}", "{0} and {1} added", "what {0} and {1} make"),
+            ("the total of {0} and {1}", "{0} increased by {1}"),
+            ("the amount from {0} with {1}",),
+        ),
+        every=lambda split: number_pairs(0, 9, split),
+    )
+)
 
-families.register("copy")(Family(
-    "copy", "weak", "Repeat three words.",
-    Phrases(("a copy of {all}", "again {all}", "the same words as {all}", "the words {all} once more"),
-            ("a repetition of {all}", "the echo of {all}"), ("a duplicate of {all}",)),
-    draw=_three_nouns, count=lambda split: perm(len(words("noun", split)), COPIED_WORDS)))
+families.register("copy")(
+    Family(
+        "copy",
+        "weak",
+        "Repeat three words.",
+        Phrases(
+            ("a copy of {all}", "again {all}", "the same words as {all}", "the words {all} once more"),
+            ("a repetition of {all}", "the echo of {all}"),
+            ("a duplicate of {all}",),
+        ),
+        draw=_three_nouns,
+        count=lambda split: perm(len(words("noun", split)), COPIED_WORDS),
+    )
+)
