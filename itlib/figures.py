@@ -217,8 +217,10 @@ def _exponent_text(row: pd.Series, by: str) -> str:
         return f"{row[by]}: flat"
     if row["alpha"] <= ALPHA_RANGE[0]:
         return f"{row[by]}: exponent at most {ALPHA_RANGE[0]:g} (no bend)"
-    interval = f" [{row['alpha_low']:.2f}, {row['alpha_high']:.2f}]" if np.isfinite(row["alpha_low"]) else ""
-    return f"{row[by]}: exponent {row['alpha']:.2f}{interval}"
+    digits = 3 if row["alpha"] < 0.1 else 2
+    low, high = (f"{row[name]:.{digits}f}" for name in ("alpha_low", "alpha_high"))
+    interval = f" [{low}, {high}]" if np.isfinite(row["alpha_low"]) else ""
+    return f"{row[by]}: exponent {row['alpha']:.{digits}f}{interval}"
 
 
 def _notes(axes: Sequence[Axes], *, fitted: bool) -> list[Line2D]:
