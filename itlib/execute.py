@@ -31,7 +31,7 @@ def run_one(spec: RunSpec, store: Store, *, retry_failed: bool = False) -> RunRe
     """
     with store.lock(spec):
         stored = store.get(spec)
-        if stored is not None and not weights_missing(spec, store):
+        if stored is not None and not weights_missing(spec, stored, store):
             return stored
         failure = store.get_failure(spec)
         if failure is not None and not retry_failed:
@@ -48,9 +48,10 @@ def run_one(spec: RunSpec, store: Store, *, retry_failed: bool = False) -> RunRe
         return store.put(result)  # a disk that is full or gone stops the batch: the next run would meet it too
 
 
-def weights_missing(spec: RunSpec, store: Store) -> bool:
-    """Return whether a run was asked to keep weights that the store does not have."""
-    return spec.keep_weights and spec.data.n_train > 0 and store.weights(spec) is None
+def weights_missing(spec: RunSpec, stored: RunResult, store: Store) -> bool:
+    """Return whether a stored run lacks weights it was asked to keep; a diverged or untuned one has none to keep."""
+    wanted = spec.keep_weights and spec.data.n_train > 0 and stored.status == "done"
+    return wanted and store.weights(spec) is None
 
 
 def execute(spec: RunSpec, store: Store | None = None) -> RunResult:

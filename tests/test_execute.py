@@ -141,6 +141,14 @@ def test_a_diverged_run_is_stored_as_such_and_stops_nothing(tmp_path):
     assert store.get(result.spec) == result
 
 
+def test_a_diverged_run_has_no_weights_to_wait_for(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    spec = replace(small.resolved(learning_rate=1e38, gradient_clip=1e30), keep_weights=True)
+    first = run_one(spec, store)
+    monkeypatch.setattr("itlib.execute.execute", lambda *a: pytest.fail("computed again"))
+    assert first.status == "diverged" and run_one(spec, store) == first
+
+
 def test_weights_asked_for_later_are_made_later(tmp_path):
     store = Store(tmp_path)
     first = run_one(small.resolved(), store)

@@ -84,7 +84,7 @@ def run_all(
         if name in results or name in missing:
             continue
         known = store.get(spec) or (None if retry_failed else store.get_failure(spec))
-        if known is None or weights_missing(spec, store):
+        if known is None or weights_missing(spec, known, store):
             missing[name] = spec
         else:
             results[name] = known
