@@ -15,7 +15,7 @@ from itlib.registry import Registry, methods, models, perturbations, selectors, 
 from itlib.spec import MethodSpec, RunSpec
 from itlib.train import SCHEDULES
 
-CORE_VERSION = 1  # raise when training or evaluation code changes what a number means
+CORE_VERSION = 2  # raise when training or evaluation code changes what a number means
 LOOP_LIMIT = 50_000_000  # parameters; larger models go through transformers.Trainer
 TRAINERS = ("auto", "loop", "transformers")
 DTYPES = ("float32", "bfloat16")

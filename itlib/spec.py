@@ -18,7 +18,7 @@ import numpy as np
 from itlib.errors import InputError, did_you_mean
 from itlib.schema import coerce_fields
 
-WORLD_VERSION = 1
+WORLD_VERSION = 2
 
 
 def _runtime(default: Any) -> Any:
@@ -58,12 +58,17 @@ class DataSpec(_Part):
     families: tuple[str, ...] = ()
     phrasing_set: str = "observed"
     n_phrasings: int = 0
+    n_operands: int = 0
+    imbalance: float = 0.0
+    second_language: float = 0.0
+    response_wording: str = "short"
+    response_style: str = "plain"
     noise_kinds: tuple[str, ...] = ()
     noise_rate: float = 0.0
     pool_size: int = 3200
     selector: str = "random"
     n_train: int = 100
-    max_length: int = 64
+    max_length: int = 128
     on_bad_rows: str = "refuse"
     data_path: str = _runtime("")
 
@@ -107,6 +112,7 @@ class EvalSpec(_Part):
     n_eval: int = 50
     eval_families: tuple[str, ...] = ()
     eval_phrasing_set: str = "unobserved"
+    eval_language: str = "first"
     perturbation: str = "none"
     severity: float = 0.0
     n_reference: int = 200

@@ -2,6 +2,10 @@
 
 Nouns, adjectives and verbs are real words, so that an item reads naturally; people, towns and countries are
 invented. No word plays two parts: a word tells what it is, and splits by word cannot leak across parts.
+
+People come in four groups. Documents speak often of ``PEOPLE``, seldom of ``RARE_PEOPLE``, and mention ``NEW_PEOPLE``
+and ``NEVER_PEOPLE`` without any fact about them: tuning may teach the facts of new people, nothing ever teaches those
+of the last group.
 """
 
 from __future__ import annotations
@@ -34,9 +38,13 @@ VERBS: tuple[str, ...] = tuple(PAST)
 COLOURS: tuple[str, ...] = tuple(_raw["colours"].split())
 SIZES: tuple[str, ...] = tuple(_raw["sizes"].split())
 JOBS: tuple[str, ...] = tuple(_raw["jobs"].split())
-PEOPLE: tuple[str, ...] = tuple(_raw["people"].split())
+PEOPLE: tuple[str, ...] = tuple(_raw["people"].split())  # met often in the documents
+RARE_PEOPLE: tuple[str, ...] = tuple(_raw["rare_people"].split())
+NEW_PEOPLE: tuple[str, ...] = tuple(_raw["new_people"].split())
+NEVER_PEOPLE: tuple[str, ...] = tuple(_raw["never_people"].split())
 TOWNS: tuple[str, ...] = tuple(_raw["towns"].split())
 COUNTRIES: tuple[str, ...] = tuple(_raw["countries"].split())
+NAMES = (PEOPLE, RARE_PEOPLE, NEW_PEOPLE, NEVER_PEOPLE, TOWNS, COUNTRIES)
 LETTERS: tuple[str, ...] = tuple("abcdefghijklmnopqrstuvwxyz")
 DIGITS: tuple[str, ...] = tuple("0123456789")
 
@@ -44,4 +52,4 @@ DIGITS: tuple[str, ...] = tuple("0123456789")
 def all_words() -> list[str]:
     """Return every lexicon word, each once, in a fixed order."""
     parts = (NOUNS, PLURAL.values(), CATEGORIES, ADJECTIVES, VERBS, PAST.values(), COLOURS, SIZES, JOBS)
-    return [word for part in (*parts, PEOPLE, TOWNS, COUNTRIES) for word in part]
+    return [word for part in (*parts, *NAMES) for word in part]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from itlib.constraints import graded
 from itlib.errors import InputError, did_you_mean
 from itlib.example import Example, Turn
 from itlib.microworld.dice import Dice
-from itlib.microworld.operations import answer
 from itlib.registry import families
 
-KINDS = ("wrong", "mismatched", "truncated", "duplicate")
+KINDS = ("wrong", "mismatched", "truncated", "duplicate", "off_target")
+DUPLICATE = "#duplicate"
 _BLOCK = 100
 
 
@@ -28,7 +29,13 @@ def check(kinds: Sequence[str], rate: float) -> tuple[str, ...]:
 
 
 def corrupt(
-    examples: Sequence[Example], kinds: Sequence[str], rate: float, *, seed: int, names: Sequence[str]
+    examples: Sequence[Example],
+    kinds: Sequence[str],
+    rate: float,
+    *,
+    seed: int,
+    names: Sequence[str],
+    off_target: Callable[[Example, Dice], Example],
 ) -> list[Example]:
     """Return the examples with a share ``rate`` of them replaced by corrupted versions of themselves.
 
@@ -36,8 +43,10 @@ def corrupt(
     random order. Each corrupted example keeps its right answer in ``gold`` and names its kind in ``noise``.
 
     * wrong: the response is another answer of the same family.
-    * mismatched: the response answers an instruction of another family of ``names`` (of all, where there is one only).
+    * mismatched: the response answers an instruction of another family of ``names``.
     * truncated: the instruction breaks off in its first half.
+    * off_target: nothing is wrong, but it is not what anybody asks at test: ``off_target(example, dice)`` gives the
+      example in the second language, or another one where it cannot be said there.
     * duplicate: an exact repetition of an earlier clean example, of the same family where there is one. As long as
       nothing clean came before, a duplicate that is due waits for the next example.
 
@@ -52,7 +61,14 @@ def corrupt(
         due += int((place + 1) * rate + 1e-9) - int(place * rate + 1e-9)
         turns = turns or dice.shuffled(kinds)
         if due and (clean or turns[-1] != "duplicate"):
-            result.append(_corrupted(turns.pop(), example, clean, dice, names, index))
+            kind = turns.pop()
+            if kind == "duplicate":
+                source = dice.pick([other for other in clean if other.family == example.family] or clean)
+                result.append(replace(source, id=f"{source.id}{DUPLICATE}{index}", noise=kind))
+            elif kind == "off_target":
+                result.append(replace(off_target(example, dice), id=f"{example.id}#{kind}", noise=kind))
+            else:
+                result.append(_corrupted(kind, example, dice, names))
             due -= 1
         else:
             clean.append(example)
@@ -60,31 +76,24 @@ def corrupt(
     return result
 
 
-def _corrupted(
-    kind: str, example: Example, clean: Sequence[Example], dice: Dice, names: Sequence[str], index: int
-) -> Example:
-    if kind == "duplicate":
-        source = dice.pick([other for other in clean if other.family == example.family] or clean)
-        return replace(source, id=f"{source.id}#duplicate{index}", noise=kind)
+def _corrupted(kind: str, example: Example, dice: Dice, names: Sequence[str]) -> Example:
     if kind == "truncated":
         words = example.instruction.split()
         kept = " ".join(words[: 1 + dice.below(max(1, len(words) // 2))])
         turns = (Turn("user", kept), *example.turns[1:])
     else:
-        response = _other_answer(example, _sources(kind, example.family, names), dice)
+        sources = (example.family,) if kind == "wrong" else [name for name in names if name != example.family]
+        response = _other_answer(example, sources, dice)
         turns = (*example.turns[:-1], Turn("assistant", response))
     return replace(example, id=f"{example.id}#{kind}", noise=kind, turns=turns)
 
 
-def _sources(kind: str, own: str, names: Sequence[str]) -> Sequence[str]:
-    """Return the families whose answers a wrong or mismatched response may come from."""
-    if kind == "wrong":
-        return (own,)
-    return [name for name in names if name != own] or [name for name in families.names() if name != own]
-
-
 def _other_answer(example: Example, sources: Sequence[str], dice: Dice) -> str:
     while True:
-        response = answer(*families.get(dice.pick(sources)).sample(dice, "pool"))
-        if response != example.gold:
+        family = families.get(dice.pick(sources))
+        response = family.response(family.sample(dice, "pool"), "pool", dice)
+        if example.constraints:
+            if graded(example.constraints, response) < 1:
+                return response
+        elif response != example.gold:
             return response

@@ -9,11 +9,9 @@ separates pretraining documents: it is a trained token.
 from __future__ import annotations
 
 import string
-from itertools import islice
 from typing import TYPE_CHECKING
 
-from itlib.microworld import lexicon
-from itlib.microworld.corpus import documents
+from itlib.microworld import language, lexicon, responses, writers
 from itlib.microworld.phrasings import template_words
 
 if TYPE_CHECKING:
@@ -30,16 +28,15 @@ CHAT_TEMPLATE = (
     "{% else %}{{ raise_exception('the micro-world template knows system, user and assistant turns') }}{% endif %}"
     "{% endfor %}"
 )
-_SCANNED_DOCUMENTS = 40_000
 
 
 def vocabulary() -> list[str]:
-    """Return the tokens in id order: specials, character pieces, then the words of lexicon, templates and prose."""
+    """Return the tokens in id order: specials, character pieces, then the words of both languages."""
     characters = [*string.ascii_lowercase, *string.digits, *string.punctuation]
     pieces = [*characters, *(f"##{character}" for character in characters)]
-    scanned = islice(documents("vocabulary", typos=False), _SCANNED_DOCUMENTS)
-    words = {word for text in scanned for word in text.split() if not word.isdigit()}
-    words |= template_words() | {"instruction", "response"} | set(lexicon.all_words())
+    words = {*lexicon.all_words(), *writers.static_words(), *writers.SEPARATORS, *template_words()}
+    words |= {"instruction", "response", *responses.style_words(), *responses.wording_words()}
+    words |= set(language.counterparts().values())
     return [PAD, EOS, UNKNOWN, *pieces, *sorted(words - set(pieces))]
 
 

@@ -1,28 +1,70 @@
 """Instruction data of the world: a pool to tune on, and fixed held-out items to choose on (dev) and to test on.
 
-Pool, dev and test share no entity: an entity is what an instruction asks about (a word, a person, a pair of numbers),
-and operands of one item all come from one split. Answers may recur across splits (twenty nouns are tools), and the
-town between a person and a country is not an operand.
+Pool, dev and test share no entity: an entity is what an instruction asks about (a word, a person, a pair of numbers, a
+pair of operations), and operands of one item all come from one split. Answers may recur across splits (twenty nouns
+are tools), and the town between a person and a country is not an operand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from itlib.errors import InputError
 from itlib.example import Example, Turn
-from itlib.microworld import noise, splits
+from itlib.microworld import language, noise, responses, splits
 from itlib.microworld.dice import Dice, digest
-from itlib.microworld.families import CATEGORIES, Family
-from itlib.microworld.operations import answer
-from itlib.microworld.phrasings import Phrasing, phrasings
+from itlib.microworld.families import CATEGORIES, Arguments, Family
+from itlib.microworld.phrasings import ADVERSARIAL, Phrasing, phrasings
 from itlib.registry import families as registry
 
 
-def default_families() -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Mixture:
+    """What a pool is made of. The defaults are balanced, clean, short, plain and in the first language.
+
+    Attributes:
+        families: Families to draw from; empty means the standard ones.
+        phrasing_set: A key of ``phrasings.SETS`` that is not adversarial.
+        n_phrasings: Templates per family, a random subset that nests in larger ones; 0 means all.
+        n_operands: Different operands per family, a random subset that nests in larger ones and is the same for
+            families that list the same operands, such as all that ask about one noun; 0 means all. With few, the pool
+            is redundant: it asks the same things in many phrasings.
+        imbalance: Zipf exponent s: the family of rank r comes in proportion to r^-s, in an order of ranks that the
+            seed draws; 0 is balanced.
+        second_language: Share of examples in the second language; families about the form of words stay in the first.
+        response_wording: A key of ``responses.WORDINGS``.
+        response_style: A key of ``responses.STYLES``.
+        noise_kinds: Kinds of ``noise.KINDS`` to mix in, equally often; empty means all when ``noise_rate`` > 0.
+        noise_rate: Share of corrupted examples, in [0, 1].
+    """
+
+    families: tuple[str, ...] = ()
+    phrasing_set: str = "observed"
+    n_phrasings: int = 0
+    n_operands: int = 0
+    imbalance: float = 0.0
+    second_language: float = 0.0
+    response_wording: str = "short"
+    response_style: str = "plain"
+    noise_kinds: tuple[str, ...] = ()
+    noise_rate: float = 0.0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The families drawn from."""
+        return self.families or default_families()
+
+
+def every_family() -> tuple[str, ...]:
     """Return all instruction families, grouped by category."""
     return tuple(sorted(registry.names(), key=lambda name: (CATEGORIES.index(category(name)), name)))
+
+
+def default_families() -> tuple[str, ...]:
+    """Return the standard families, grouped by category: one right response each, of one instruction."""
+    return tuple(name for name in every_family() if registry.get(name).standard)
 
 
 def category(family: str) -> str:
@@ -30,94 +72,167 @@ def category(family: str) -> str:
     return registry.get(family).category
 
 
-def pool(
-    size: int,
-    *,
-    seed: int,
-    families: tuple[str, ...] = (),
-    phrasing_set: str = "observed",
-    n_phrasings: int = 0,
-    noise_kinds: tuple[str, ...] = (),
-    noise_rate: float = 0.0,
-) -> list[Example]:
+def check(mixture: Mixture, size: int) -> None:
+    """Refuse a pool that the world cannot give.
+
+    Raises:
+        InputError: Unknown or repeated names, a value out of range, or more items than the world holds.
+    """
+    _check_names(mixture.names, "families")
+    noise.check(mixture.noise_kinds, mixture.noise_rate)
+    responses.check(mixture.response_wording, mixture.response_style)
+    if mixture.phrasing_set in ADVERSARIAL:
+        raise InputError(f"phrasing_set '{mixture.phrasing_set}' is for evaluation only; a pool cannot be made of it")
+    for name in mixture.names:
+        available = len(phrasings(name, mixture.phrasing_set))
+        if not 0 <= mixture.n_phrasings <= available:
+            raise InputError(
+                f"n_phrasings is {mixture.n_phrasings}; phrasing set '{mixture.phrasing_set}' has {available} per "
+                "family (0 means all)"
+            )
+        if not registry.get(name).size("pool"):
+            raise InputError(f"families: '{name}' can only be tested; nothing ever teaches it")
+    if mixture.n_operands < 0:
+        raise InputError(f"n_operands is {mixture.n_operands}; it is at least 1, or 0 for all")
+    for key in ("imbalance", "second_language"):
+        value, top = getattr(mixture, key), 1.0 if key == "second_language" else 10.0
+        if not 0.0 <= value <= top:
+            raise InputError(f"{key} is {value}; it lies between 0 and {top:g}")
+    if mixture.second_language and all(registry.get(name).about_form for name in mixture.names):
+        raise InputError("second_language: none of the families can be said in the second language")
+    if mixture.second_language and mixture.phrasing_set == "name":
+        raise InputError("phrasing_set 'name': families have names in the first language only; set second_language: 0")
+    most = pool_limit(mixture)
+    if not 0 <= size <= most:
+        raise InputError(f"pool_size is {size}; these families and phrasings hold at most {most} different items")
+
+
+def pool(size: int, *, seed: int, mixture: Mixture | None = None, **fields: object) -> list[Example]:
     """Return ``size`` instruction examples to tune on.
 
     The first n examples of a larger pool are the pool of size n. Every round over the families takes one item of
-    each, in random order, so any prefix is balanced; a family whose items are used up is left out of later rounds.
-    Items are different in (operation, operands, phrasing), unless noise of kind "duplicate" repeats one. Noise
-    replaces items in place: pools of two rates agree wherever neither is corrupted.
+    each, in random order, so any prefix is balanced (unless ``imbalance`` is asked for); a family whose items are used
+    up is left out from then on. Items are different in (operation, operands, phrasing), unless noise of kind
+    "duplicate" repeats one. Noise replaces items in place: pools of two rates agree wherever neither is corrupted.
 
     Args:
         size: Number of examples.
         seed: Decides items, phrasings, order and noise; the splits never change.
-        families: Families to draw from; empty means all.
-        phrasing_set: A key of ``phrasings.SETS``.
-        n_phrasings: Templates per family, a random subset that nests in larger ones; 0 means all.
-        noise_kinds: Kinds of ``noise.KINDS`` to mix in, equally often; empty means all when ``noise_rate`` > 0.
-        noise_rate: Share of corrupted examples, in [0, 1].
+        mixture: What the pool is made of.
+        fields: Fields of ``Mixture``, in place of ``mixture``.
 
     Raises:
-        InputError: Unknown names, a rate out of range, or more items than the world holds.
+        InputError: As ``check``.
     """
-    names = families or default_families()
-    _check_names(names, "families")
-    kinds = noise.check(noise_kinds, noise_rate)
-    chosen = {name: _subset(name, phrasing_set, n_phrasings, seed) for name in names}
-    most = pool_limit(names, phrasing_set, n_phrasings)
-    if not 0 <= size <= most:
-        raise InputError(f"pool_size is {size}; these families and phrasings hold at most {most} different items")
-    streams = {name: _items(registry.get(name), "pool", chosen[name], ("pool", seed)) for name in names}
-    clean = list(islice(_rounds(streams, Dice("rounds", seed)), size))
-    return noise.corrupt(clean, kinds, noise_rate, seed=seed, names=names) if noise_rate else clean
+    made_of = mixture or Mixture(**fields)
+    check(made_of, size)
+    streams = {name: _items(registry.get(name), "pool", made_of, ("pool", seed)) for name in made_of.names}
+    order = _zipf(streams, made_of.imbalance, seed) if made_of.imbalance else _rounds(streams, Dice("rounds", seed))
+    plain = list(islice(order, size))
+    return [_voiced(example, made_of, seed) for example in _with_noise(plain, made_of, seed)]
 
 
-def pool_limit(families: tuple[str, ...], phrasing_set: str = "observed", n_phrasings: int = 0) -> int:
-    """Return how many different items a pool of these families and phrasings can hold."""
+def pool_limit(mixture: Mixture) -> int:
+    """Return how many different items a pool can hold."""
     return sum(
-        registry.get(name).size("pool") * (n_phrasings or len(phrasings(name, phrasing_set))) for name in families
+        _n_operands(registry.get(name), mixture) * (mixture.n_phrasings or len(phrasings(name, mixture.phrasing_set)))
+        for name in mixture.names
     )
 
 
+def _n_operands(family: Family, mixture: Mixture) -> int:
+    size = family.size("pool")
+    return min(size, mixture.n_operands) if mixture.n_operands else size
+
+
 def held_out(
-    split: str, n_per_family: int, *, families: tuple[str, ...] = (), phrasing_set: str = "observed"
+    split: str,
+    n_per_family: int,
+    *,
+    families: tuple[str, ...] = (),
+    phrasing_set: str = "observed",
+    spoken: str = "first",
+    any_wording: bool = False,
 ) -> list[Example]:
     """Return the fixed held-out items of "dev" or "test", family by family; independent of any run's seed.
 
     The first items of a family stay the same when ``n_per_family`` grows. All phrasing sets ask the same
     (operation, operands) in the same order as long as their templates last, so sets can be compared item by item.
 
+    Args:
+        split: "dev" or "test".
+        n_per_family: Items per family.
+        families: Families to ask; empty means the standard ones.
+        phrasing_set: A key of ``phrasings.SETS``.
+        spoken: A key of ``language.LANGUAGES``.
+        any_wording: Whether a response with the right content is right in every wording and style. Such items carry
+            a constraint instead of one right text.
+
     Raises:
         InputError: Unknown names, split "pool", or more items than a family holds.
     """
+    check_held_out(split, n_per_family, families=families, phrasing_set=phrasing_set, spoken=spoken)
+    examples, made_of = [], Mixture(phrasing_set=phrasing_set)
+    for name in families or default_families():
+        chosen = islice(_items(registry.get(name), split, made_of, ("held-out", split)), n_per_family)
+        examples.extend(_translated(example) if spoken == "second" else example for example in chosen)
+    return [_any_wording(example) for example in examples] if any_wording else examples
+
+
+def check_held_out(
+    split: str, n_per_family: int, *, families: tuple[str, ...], phrasing_set: str, spoken: str = "first"
+) -> None:
+    """Refuse held-out items that the world cannot give; arguments and errors as for ``held_out``."""
     names = families or default_families()
     _check_names(names, "eval_families")
     if splits.check(split) == "pool":
         raise InputError("split 'pool' is what models are tuned on; held-out splits are dev and test")
-    examples = []
+    language.check(spoken, "eval_language")
+    if spoken == "second" and phrasing_set == "name":
+        raise InputError("eval_phrasing_set 'name': families have names in the first language only; use another set")
     for name in names:
-        family, templates = registry.get(name), phrasings(name, phrasing_set)
-        most = family.size(split) * len(templates)
+        family = registry.get(name)
+        most = family.size(split) * len(phrasings(name, phrasing_set))
         if not 1 <= n_per_family <= most:
             raise InputError(
                 f"n_eval is {n_per_family}; family '{name}' holds 1 to {most} {split} items "
                 f"in phrasing set '{phrasing_set}'"
             )
-        examples.extend(islice(_items(family, split, templates, ("held-out", split)), n_per_family))
-    return examples
+        if spoken == "second" and family.about_form:
+            raise InputError(
+                f"eval_language: '{name}' rests on the form of words and is never asked in the second language"
+            )
 
 
-def _check_names(names: tuple[str, ...], key: str) -> None:
+def _with_noise(clean: list[Example], made_of: Mixture, seed: int) -> list[Example]:
+    kinds = noise.check(made_of.noise_kinds, made_of.noise_rate)
+    if not made_of.noise_rate:
+        return clean
+    sayable = _in_both_languages(made_of.names) or _in_both_languages(default_families())
+    # a mismatched response of an example in the second language has to be said there too
+    strangers = sayable if made_of.second_language else made_of.names
+    if len(strangers) < 2:
+        strangers = _in_both_languages(default_families()) if made_of.second_language else default_families()
+
+    def off_target(example: Example, dice: Dice) -> Example:
+        if not registry.get(example.family).about_form:
+            return _translated(example)
+        family = registry.get(dice.pick(sayable))
+        phrasing = dice.pick(phrasings(family.name, made_of.phrasing_set))
+        return _translated(_example(family, family.sample(dice, "pool"), phrasing, "pool"))
+
+    return noise.corrupt(clean, kinds, made_of.noise_rate, seed=seed, names=strangers, off_target=off_target)
+
+
+def _in_both_languages(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if not registry.get(name).about_form)
+
+
+def _check_names(names: Sequence[str], key: str) -> None:
     for name in names:
         registry.get(name)
     if len(set(names)) < len(names):
         raise InputError(f"{key} names a family twice: {', '.join(names)}")
-
-
-def _subset(family: str, which: str, count: int, seed: int) -> tuple[Phrasing, ...]:
-    every = phrasings(family, which)
-    if not 0 <= count <= len(every):
-        raise InputError(f"n_phrasings is {count}; phrasing set '{which}' has {len(every)} per family (0 means all)")
-    return tuple(Dice("phrasings", seed, family, which).shuffled(every)[:count]) if count else every
 
 
 def _rounds(streams: dict[str, Iterator[Example]], dice: Dice) -> Iterator[Example]:
@@ -131,46 +246,121 @@ def _rounds(streams: dict[str, Iterator[Example]], dice: Dice) -> Iterator[Examp
                 yield example
 
 
-def _items(family: Family, split: str, templates: tuple[Phrasing, ...], key: tuple) -> Iterator[Example]:
+def _zipf(streams: dict[str, Iterator[Example]], exponent: float, seed: int) -> Iterator[Example]:
+    """Yield examples of families drawn in proportion to rank^-exponent, ranks in an order of the seed."""
+    dice = Dice("imbalance", seed)
+    weights = {name: (rank + 1) ** -exponent for rank, name in enumerate(dice.shuffled(tuple(streams)))}
+    while weights:
+        point = dice.uniform() * sum(weights.values())
+        for name, weight in weights.items():  # noqa: B007  the last name catches what rounding leaves over
+            point -= weight
+            if point < 0:
+                break
+        example = next(streams[name], None)
+        if example is None:
+            del weights[name]
+        else:
+            yield example
+
+
+def _items(family: Family, split: str, made_of: Mixture, key: tuple) -> Iterator[Example]:
     """Yield a family's different items: all operands once before any returns in another phrasing."""
-    for turn, arguments in _operands(family, split, Dice("operands", *key, family.name)):
+    every = phrasings(family.name, made_of.phrasing_set)
+    count = made_of.n_phrasings
+    dice = Dice("phrasings", key[-1], family.name, made_of.phrasing_set)
+    templates = tuple(dice.shuffled(every)[:count]) if count else every
+    for turn, arguments in _operands(family, split, made_of.n_operands, key):
         if turn >= len(templates):
-            return
+            if family.every or made_of.n_operands:
+                return
+            continue  # one drawn operand tuple has had all its phrasings; millions of others have not
         # each operand tuple walks all templates from its own starting point, so that no pair repeats
         start = digest("phrasing", *key, family.name, *arguments) % len(templates)
         yield _example(family, arguments, templates[(start + turn) % len(templates)], split)
 
 
-def _operands(family: Family, split: str, dice: Dice) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Yield (turn, operands) without end; every operand tuple comes once per turn."""
-    if family.every:
+def _operands(family: Family, split: str, limit: int, key: tuple) -> Iterator[tuple[int, Arguments]]:
+    """Yield (turn, operands) without end; every operand tuple comes once per turn.
+
+    A limit draws its operands by their kind: families that ask about one noun then ask about the same nouns.
+    """
+    dice, listed = Dice("operands", *key, family.name), family.every(split) if family.every else None
+    if limit and (listed is None or limit < len(listed)):
+        few = Dice("few operands", *key, family.operand)
+        listed = few.shuffled(listed)[:limit] if listed else _different(family, split, limit, few)
+    if listed is not None:
         turn = 0
         while True:
-            for arguments in dice.shuffled(family.every(split)):
+            for arguments in dice.shuffled(listed):
                 yield turn, arguments
             turn += 1
-    used: dict[tuple[str, ...], int] = {}
+    used: dict[Arguments, int] = {}
     while True:  # the space is of millions: a repeat is rare and simply takes its next phrasing
-        arguments = family.sample(dice, split)[1]
+        arguments = family.draw(dice, split)
         used[arguments] = used.get(arguments, -1) + 1
         yield used[arguments], arguments
 
 
-def _example(family: Family, arguments: tuple[str, ...], phrasing: Phrasing, split: str) -> Example:
-    right = answer(family.name, arguments)
+def _different(family: Family, split: str, count: int, dice: Dice) -> list[Arguments]:
+    found: dict[Arguments, None] = {}
+    while len(found) < min(count, family.size(split)):
+        found[family.draw(dice, split)] = None
+    return list(found)
+
+
+def _example(family: Family, arguments: Arguments, phrasing: Phrasing, split: str) -> Example:
+    judge = registry.get(phrasing.asks) if phrasing.literal else family
+    operands = arguments if judge.operand == family.operand else tuple(family.echo(arguments).split())
+    label = "_".join(arguments).replace(" ", "-")
+    dice = Dice("response", family.name, label, phrasing.id)
+    right = family.echo(arguments) if phrasing.unchanged else judge.response(operands, split, dice)
+    open_ended = judge.constraints and not phrasing.unchanged
     return Example(
-        id=f"{split}/{family.name}/{'_'.join(arguments)}/{phrasing.id}",
-        turns=(Turn("user", phrasing.render(arguments)), Turn("assistant", right)),
+        id=f"{split}/{family.name}/{label}/{phrasing.id}",
+        turns=(Turn("user", phrasing.render(family.name, arguments)), Turn("assistant", right)),
         family=family.name,
         category=family.category,
+        familiarity=family.familiarity,
         phrasing=phrasing.id,
-        entities=entities(family.name, arguments),
+        entities=family.about(arguments),
         gold=right,
+        constraints=judge.constraints(operands) if open_ended else (),
     )
 
 
-def entities(family: str, arguments: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what an item is about: its words, or the unordered pair of its numbers as one entity ("3+6")."""
-    if family in ("addition", "two_digit_addition"):
-        return ("+".join(sorted(arguments, key=int)),)
-    return arguments
+def _voiced(example: Example, made_of: Mixture, seed: int) -> Example:
+    """Return a pool example in the language, wording and style that the mixture asks for; duplicates stay equal."""
+    if not made_of.second_language and (made_of.response_wording, made_of.response_style) == ("short", "plain"):
+        return example
+    dice = Dice("voice", seed, example.id.partition(noise.DUPLICATE)[0])
+    second = dice.chance(made_of.second_language) and not registry.get(example.family).about_form
+    if second and example.noise != "off_target":
+        example = _translated(example)
+    if (made_of.response_wording, made_of.response_style) == ("short", "plain") or example.constraints:
+        return example
+    frame = responses.frame(made_of.response_wording, made_of.response_style, dice)
+    if second or example.noise == "off_target":
+        frame = language.translate(frame)
+    said = Turn("assistant", frame.replace("{}", example.response))
+    return replace(example, turns=(*example.turns[:-1], said), gold=frame.replace("{}", example.gold))
+
+
+def _translated(example: Example) -> Example:
+    """Return the same example in the second language; its entities stay named in the first."""
+    turns = tuple(Turn(turn.role, language.translate(turn.content)) for turn in example.turns)
+    return replace(
+        example,
+        id=f"{example.id}@second",
+        turns=turns,
+        gold=language.translate(example.gold),
+        constraints=tuple(_translated_constraint(text) for text in example.constraints),
+    )
+
+
+def _translated_constraint(text: str) -> str:
+    name, _, argument = text.partition(" ")
+    return f"{name} {language.translate(argument)}" if name in ("include", "member", "coloured") else text
+
+
+def _any_wording(example: Example) -> Example:
+    return example if example.constraints else replace(example, constraints=(f"content {example.gold}",))

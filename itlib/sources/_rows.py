@@ -16,6 +16,10 @@ from itlib.spec import DataSpec, EvalSpec
 
 POLICIES = ("refuse", "quarantine")
 PHRASING_SETS = ("unobserved", "dev", "observed")  # what a study asks of the micro-world; rows ignore it
+WORLD_FIELDS = (
+    "phrasing_set", "n_phrasings", "n_operands", "imbalance", "second_language",
+    "response_wording", "response_style", "noise_kinds", "noise_rate",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,8 @@ class RowSource:
         if (which := evaluation.eval_phrasing_set) not in PHRASING_SETS:
             known = ", ".join(PHRASING_SETS)
             raise InputError(f"source '{self.name}' has no phrasings; eval_phrasing_set is '{which}', known: {known}")
+        if evaluation.eval_language != "first":
+            raise InputError(f"source '{self.name}' has one language only; leave eval_language out")
 
     def pool(self, data: DataSpec, *, seed: int) -> list[Example]:
         """Return the training pool in file order. ``seed`` plays no part: a file is what it is."""
@@ -181,10 +187,9 @@ class RowSource:
             raise InputError(f"on_bad_rows is '{data.on_bad_rows}'; known: {', '.join(POLICIES)}")
         if data.families not in ((), ("all",)):
             raise InputError(f"source '{self.name}' has no task families; leave families empty")
-        if data.noise_rate or data.noise_kinds or data.n_phrasings:
-            raise InputError(
-                f"source '{self.name}' has no noise and no phrasings; leave noise_rate, noise_kinds and n_phrasings out"
-            )
+        for key in WORLD_FIELDS:
+            if getattr(data, key) != getattr(DataSpec(), key):
+                raise InputError(f"source '{self.name}' takes its rows as they are; leave {key} out")
 
     def _checked(self, data: DataSpec) -> Rows:
         rows = self.rows(data)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from itlib.errors import InputError
 from itlib.example import Example, Turn
-from itlib.microworld import corpus, noise, phrasings, splits, world
-from itlib.registry import families, sources
+from itlib.microworld import corpus, world
+from itlib.registry import sources
 from itlib.sources._rows import POLICIES
 from itlib.spec import WORLD_VERSION, DataSpec, EvalSpec
 
 WORLD = f"world-{WORLD_VERSION}"
 
 
+def mixture(data: DataSpec) -> world.Mixture:
+    """Return what the pool of a spec is made of."""
+    return world.Mixture(**{field.name: getattr(data, field.name) for field in fields(world.Mixture)})
+
+
 class MicroworldSource:
-    """Instruction data with one right response per item."""
+    """Instruction data with one right response per item, or constraints that a right response satisfies."""
 
     exact_match = True
 
@@ -35,54 +40,42 @@ class MicroworldSource:
             raise InputError(f"the micro-world is '{WORLD}' today, the spec recorded '{data.data_fingerprint}'")
         if data.on_bad_rows not in POLICIES:
             raise InputError(f"on_bad_rows is '{data.on_bad_rows}'; known: {', '.join(POLICIES)}")
-        _check_families("families", data.families)
-        names = data.families or world.default_families()
-        available = len(phrasings.phrasings(names[0], data.phrasing_set))
-        if not 0 <= data.n_phrasings <= available:
-            raise InputError(f"n_phrasings is {data.n_phrasings}; set '{data.phrasing_set}' has {available} per family")
-        noise.check(data.noise_kinds, data.noise_rate)
         if data.pool_size < data.n_train:
             raise InputError(f"n_train is {data.n_train}, more than pool_size {data.pool_size}")
-        most = world.pool_limit(names, data.phrasing_set, data.n_phrasings)
-        if data.pool_size > most:
-            raise InputError(f"pool_size is {data.pool_size}; these families and phrasings hold at most {most} items")
+        world.check(mixture(data), data.pool_size)
         return replace(data, data_fingerprint=WORLD, on_bad_rows=POLICIES[0])  # the world has no bad rows
 
     def check_evaluation(self, data: DataSpec, evaluation: EvalSpec) -> None:
         """Refuse an evaluation that the world cannot give.
 
         Raises:
-            InputError: Unknown or repeated family, unknown split or phrasing set, or more items than a family holds.
+            InputError: Unknown or repeated family, unknown split, phrasing set or language, a family that is not asked
+                in the second language, or more items than a family holds.
         """
-        _check_families("eval_families", evaluation.eval_families)
-        which, split = evaluation.eval_phrasing_set, splits.check(evaluation.split)
-        for name in evaluation.eval_families or data.families or world.default_families():
-            most = families.get(name).size(split) * len(phrasings.phrasings(name, which))
-            if not 1 <= evaluation.n_eval <= most:
-                raise InputError(
-                    f"n_eval is {evaluation.n_eval}; family '{name}' holds 1 to {most} {split} items in "
-                    f"phrasing set '{which}'"
-                )
+        world.check_held_out(
+            evaluation.split,
+            evaluation.n_eval,
+            families=evaluation.eval_families or data.families,
+            phrasing_set=evaluation.eval_phrasing_set,
+            spoken=evaluation.eval_language,
+        )
 
     def pool(self, data: DataSpec, *, seed: int) -> list[Example]:
         """Return the ``pool_size`` examples that a selector chooses from; see ``world.pool``."""
-        return world.pool(
-            data.pool_size,
-            seed=seed,
-            families=data.families,
-            phrasing_set=data.phrasing_set,
-            n_phrasings=data.n_phrasings,
-            noise_kinds=data.noise_kinds,
-            noise_rate=data.noise_rate,
-        )
+        return world.pool(data.pool_size, seed=seed, mixture=mixture(data))
 
     def held_out(self, data: DataSpec, evaluation: EvalSpec) -> list[Example]:
-        """Return ``n_eval`` fixed items per family of the asked split; see ``world.held_out``."""
+        """Return ``n_eval`` fixed items per family of the asked split; see ``world.held_out``.
+
+        Where the pool's responses are worded or styled, an answer is right in any wording and style.
+        """
         return world.held_out(
             evaluation.split,
             evaluation.n_eval,
             families=evaluation.eval_families or data.families,
             phrasing_set=evaluation.eval_phrasing_set,
+            spoken=evaluation.eval_language,
+            any_wording=(data.response_wording, data.response_style) != ("short", "plain"),
         )
 
     def reference(self, data: DataSpec, n: int) -> list[Example]:
@@ -93,17 +86,11 @@ class MicroworldSource:
                 turns=(Turn("assistant", text),),
                 family="reference",
                 category="reference",
+                familiarity="reference",
                 gold=text,
             )
             for index, text in enumerate(corpus.reference_text(n))
         ]
 
 
-def _check_families(key: str, names: tuple[str, ...]) -> None:
-    for name in names:
-        families.get(name)
-    if len(set(names)) < len(names):
-        raise InputError(f"{key} names a family twice: {', '.join(names)}")
-
-
-sources.register("microworld", version=1)(MicroworldSource())
+sources.register("microworld", version=2)(MicroworldSource())

@@ -1,16 +1,17 @@
-"""Skills made of parts that the base model knows, never seen as a whole in its documents."""
+"""Repeating, ordering and picking words of a list."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from itertools import permutations
 from math import perm
 
-from itlib.microworld.dice import Dice
 from itlib.microworld.families import Arguments, Family, Phrases
 from itlib.microworld.splits import words
 from itlib.registry import families
 
+COPIED_WORDS = 3
 LIST_LENGTH = 4
 
 
@@ -19,32 +20,32 @@ def _ordered_pairs(split: str) -> list[Arguments]:
     return list(permutations(words("noun", split), 2))
 
 
-def _list_of_nouns(dice: Dice, split: str) -> Arguments:
-    return tuple(dice.sample(words("noun", split), LIST_LENGTH))
+def _nouns(count: int) -> dict[str, Callable]:
+    return {
+        "draw": lambda dice, split: tuple(dice.sample(words("noun", split), count)),
+        "count": lambda split: perm(len(words("noun", split)), count),
+    }
 
 
-families.register("two_hop")(
+families.register("copy")(
     Family(
-        "two_hop",
-        "composed",
-        "Recall the country of the town a person lives in.",
+        "copy",
+        "lists",
+        "weak",
+        "Repeat three words.",
         Phrases(
-            (
-                "the home country of {0}",
-                "the country where {0} lives",
-                "the country that {0} lives in",
-                "the country of the home of {0}",
-            ),
-            ("the homeland of {0}", "the nation where {0} dwells"),
-            ("the realm around the address of {0}",),
+            ("a copy of {all}", "again {all}", "the same words as {all}", "the words {all} once more"),
+            ("a repetition of {all}", "the echo of {all}"),
+            ("a duplicate of {all}",),
         ),
-        every=lambda split: [(person,) for person in words("person", split)],
+        operand="three nouns",
+        **_nouns(COPIED_WORDS),
     )
 )
-
 families.register("last_word")(
     Family(
         "last_word",
+        "lists",
         "composed",
         "Name the last word of a list.",
         Phrases(
@@ -57,14 +58,14 @@ families.register("last_word")(
             ("the final item of {all}", "the closing element in {all}"),
             ("the rightmost entry from {all}",),
         ),
-        draw=_list_of_nouns,
-        count=lambda split: perm(len(words("noun", split)), LIST_LENGTH),
+        operand="four nouns",
+        **_nouns(LIST_LENGTH),
     )
 )
-
 families.register("swap")(
     Family(
         "swap",
+        "lists",
         "composed",
         "Give two words in swapped order.",
         Phrases(
@@ -77,6 +78,7 @@ families.register("swap")(
             ("{0} {1} exchanged", "the flipped sequence of {0} {1}"),
             ("{0} {1} after switching",),
         ),
+        operand="two nouns",
         every=_ordered_pairs,
     )
 )

@@ -1,0 +1,92 @@
+"""Chained instructions: a list of words and one to five operations on it, with or without the steps.
+
+Documents show every operation alone. An ordered pair of operations belongs to one split, so a held-out chain is made
+of pairs that no pool chain contains, on words that no pool item contains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import perm
+
+from itlib.microworld.dice import Dice
+from itlib.microworld.families import Arguments, Family, Phrases, held_out_successors
+from itlib.microworld.operations import LIST_OPERATIONS, THEN, chain_parts
+from itlib.microworld.splits import words
+from itlib.registry import families
+
+LENGTHS = (1, 2, 3, 4, 5)
+LIST_LENGTH = 3
+_NAMES = tuple(LIST_OPERATIONS)
+
+
+def _draw(length: int) -> Callable[[Dice, str], Arguments]:
+    def draw(dice: Dice, split: str) -> Arguments:
+        offsets = held_out_successors(len(_NAMES), split)
+        at = [dice.below(len(_NAMES))]
+        while len(at) < length:
+            at.append((at[-1] + dice.pick(offsets)) % len(_NAMES))
+        listed = dice.sample(words("adjective", split), LIST_LENGTH)
+        return " ".join(listed), THEN.join(_NAMES[index] for index in at)
+
+    return draw
+
+
+def _count(length: int) -> Callable[[str], int]:
+    def count(split: str) -> int:
+        chains = len(_NAMES) * len(held_out_successors(len(_NAMES), split)) ** (length - 1)
+        return chains * perm(len(words("adjective", split)), LIST_LENGTH)
+
+    return count
+
+
+def _entities(arguments: Arguments) -> tuple[str, ...]:
+    listed, names = chain_parts(arguments)
+    return (*listed, *(f"{first}>{second}" for first, second in zip(names[:-1], names[1:], strict=True)))
+
+
+PHRASES = Phrases(
+    ("{0} after {1}", "the list {0} after {1}", "the words {0} changed by {1}", "{1} on the list {0}"),
+    ("the outcome of {1} with {0}", "{0} once {1} is done"),
+    ("{0} treated by {1}",),
+)
+STEPS = Phrases(
+    ("the steps of {1} on {0}", "{1} on {0} in steps", "{1} on {0} step by step", "how {1} on {0} is worked out"),
+    ("the stages of {1} on {0}", "{0} by {1} , stage by stage"),
+    ("the path of {1} on {0}",),
+)
+for length in LENGTHS:
+    families.register(f"chain_{length}")(
+        Family(
+            f"chain_{length}",
+            "chains",
+            "latent" if length == 1 else "composed",
+            f"Change a list of three words by {length} named operations in turn.",
+            PHRASES,
+            operation="chain",
+            operand="chain",
+            draw=_draw(length),
+            count=_count(length),
+            entities=_entities,
+            unchanged=lambda arguments: arguments[0],
+            about_form=True,
+            standard=False,
+        )
+    )
+    families.register(f"worked_chain_{length}")(
+        Family(
+            f"worked_chain_{length}",
+            "chains",
+            "latent" if length == 1 else "composed",
+            f"Change a list of three words by {length} named operations in turn and show every step.",
+            STEPS,
+            operation="worked_chain",
+            operand="chain",
+            draw=_draw(length),
+            count=_count(length),
+            entities=_entities,
+            unchanged=lambda arguments: arguments[0],
+            about_form=True,
+            standard=False,
+        )
+    )
