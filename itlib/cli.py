@@ -22,7 +22,10 @@ from itlib.spec import diff, digest, flatten, key
 from itlib.studies import STUDIES
 from itlib.workspace import open_store
 
-KINDS = ("families", "models", "sources", "methods", "selectors", "perturbations", "claims", "studies", "runs")
+KINDS = (
+    "families", "models", "sources", "methods", "selectors", "perturbations", "constraints",
+    "claims", "studies", "runs",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

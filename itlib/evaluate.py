@@ -3,16 +3,20 @@
 Exact match is teacher-forced: every supervised token, the stop token included, must be the most likely one given
 the gold tokens before it. Greedy decoding produces the gold response exactly when this holds, because at each step it
 then sees the same prefix; so no generation is needed. *Lenient* exact match ignores the stop token.
+
+An item with constraints has many right responses. It is scored by what the model generates: the share of constraints
+that the text fulfils, and no exact match. Its likelihood is that of the one response it comes with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from itlib.batching import micro_batches
+from itlib.constraints import graded
 from itlib.example import Example
 from itlib.template import Encoded
 from itlib.train import autocast, pad_right, response_logits
@@ -28,6 +32,7 @@ def score_items(
     pad_id: int,
     dtype: str,
     exact_match: bool,
+    generated: Mapping[int, str] | None = None,
 ) -> tuple[tuple[Any, ...], ...]:
     """Score items under a model.
 
@@ -37,7 +42,10 @@ def score_items(
         encoded: Their encoding. Items too long for the model are absent here and so from the result.
         pad_id: Token id for padding.
         dtype: Precision of the forward pass; log-probabilities are always reduced in float32.
-        exact_match: Whether the source has one right response per item; if not, both match scores are None.
+        exact_match: Whether the source has one right response per item; if not, both match scores are None. They
+            are None in any case for items with constraints.
+        generated: What the model says to each item with constraints (``generate.responses``), by position in
+            ``examples``.
 
     Returns:
         One tuple per encoded item in the order of ``result.ITEM_COLUMNS``.
@@ -45,6 +53,7 @@ def score_items(
     import torch
 
     device = next(model.parameters()).device
+    generated = generated or {}
     scores: list[tuple[Any, ...]] = [()] * len(encoded)
     with torch.inference_mode():
         for group in micro_batches([len(e.input_ids) for e in encoded], BATCH_TOKENS):
@@ -59,19 +68,25 @@ def score_items(
             right = (logits.argmax(-1) == at).cpu().numpy()
             for row, position in enumerate(group):
                 mine = places[:, 0] == row
-                scores[position] = _item(examples, encoded[position], nll[mine], right[mine], exact_match)
+                example = examples[encoded[position].example_index]
+                answer = generated[encoded[position].example_index] if example.constraints else ""
+                closed = exact_match and not example.constraints
+                scores[position] = _item(example, encoded[position], nll[mine], right[mine], closed, answer)
     return tuple(scores)
 
 
 def _item(
-    examples: Sequence[Example], encoded: Encoded, nll: np.ndarray, right: np.ndarray, exact_match: bool
+    example: Example, encoded: Encoded, nll: np.ndarray, right: np.ndarray, exact_match: bool, answer: str
 ) -> tuple[Any, ...]:
-    example = examples[encoded.example_index]
     strict = float(right.all()) if exact_match else None
     lenient = float(right[:-1].all()) if exact_match else None
-    # Rounded to what is stored, so that a fresh result and one read back are the same object.
-    total = float(format(nll.sum(), ".9g"))
+    share = _as_stored(graded(example.constraints, answer)) if example.constraints else None
     return (
-        example.id, example.family, example.category, example.phrasing,
-        strict, lenient, total, len(nll), encoded.n_response_bytes,
+        example.id, example.family, example.category, example.familiarity, example.phrasing,
+        strict, lenient, share, _as_stored(nll.sum()), len(nll), encoded.n_response_bytes, answer,
     )  # fmt: skip
+
+
+def _as_stored(value: float) -> float:
+    """Round to what is stored, so that a fresh result and one read back are the same object."""
+    return float(format(value, ".9g"))

@@ -23,21 +23,28 @@ class Example:
         id: Unique within its pool and stable across runs.
         turns: The conversation; every assistant turn is supervised.
         family: Task family ("opposite"), or "all" where a source has none.
-        category: Group of families ("latent"), or "all".
+        category: Content group of families ("words", "arithmetic"), or "all".
+        familiarity: What the base knows of the family before tuning ("latent", "composed"), or "all" where nobody
+            knows.
         phrasing: Identifier of the instruction template, empty where unknown.
         entities: What the item is about; splits are disjoint in these.
         noise: Kind of corruption, "none" for a clean example.
-        gold: The right response; differs from ``response`` only when noise was added.
+        gold: The right response; differs from ``response`` only when noise was added. With constraints it is one of
+            many right responses.
+        constraints: What a right response fulfils where there is more than one ("count 3", "distinct"); see
+            ``itlib.constraints``. Such an item is graded by what the model generates.
     """
 
     id: str
     turns: tuple[Turn, ...]
     family: str = "all"
     category: str = "all"
+    familiarity: str = "all"
     phrasing: str = ""
     entities: tuple[str, ...] = ()
     noise: str = "none"
     gold: str = ""
+    constraints: tuple[str, ...] = ()
 
     @property
     def instruction(self) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from itlib.errors import InputError, RunError
 from itlib.evaluate import score_items
 from itlib.example import Example, Turn
+from itlib.generate import responses
 from itlib.provenance import provenance
 from itlib.registry import methods, models, perturbations, selectors, sources
 from itlib.result import RunResult
@@ -157,9 +158,11 @@ def _evaluate(model: Any, tokenizer: Any, spec: RunSpec) -> tuple[tuple[tuple[An
             continue
         encoded, audit = encode(examples, tokenizer, max_length=context_length)
         n_too_long += audit.n_dropped_too_long
-        scores += score_items(
-            model, examples, encoded, pad_id=pad_id(tokenizer), dtype=spec.base.dtype, exact_match=exact_match
-        )
+        how = {"pad_id": pad_id(tokenizer), "dtype": spec.base.dtype}
+        open_ended = [row.example_index for row in encoded if examples[row.example_index].constraints]
+        answers = responses(model, tokenizer, [examples[i] for i in open_ended], context_length=context_length, **how)
+        generated = dict(zip(open_ended, answers, strict=True))
+        scores += score_items(model, examples, encoded, exact_match=exact_match, generated=generated, **how)
     return scores, n_too_long
 
 

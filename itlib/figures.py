@@ -15,13 +15,13 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, StrMetho
 from itlib.curvefit import ALPHA_RANGE
 from itlib.theme import GREY, PALETTE, TWO_COLUMN, colours, in_order, markers, new_figure, save_figure, themed
 
-__all__ = ["family_grid", "new_figure", "power_law", "reference_drift", "save_figure", "scaling_curves"]
+__all__ = ["arms", "family_grid", "new_figure", "power_law", "reference_drift", "save_figure", "scaling_curves"]
 
 
 def scaling_curves(
     curve: pd.DataFrame,
     *,
-    by: str = "category",
+    by: str = "familiarity",
     x: str = "n_train",
     points: pd.DataFrame | None = None,
     fits: pd.DataFrame | None = None,
@@ -63,7 +63,7 @@ def family_grid(
     labels: Mapping[str, str] | None = None,
     *,
     by: str = "family",
-    colour_by: str | None = "category",
+    colour_by: str | None = "familiarity",
     x: str = "n_train",
     points: pd.DataFrame | None = None,
     y_label: str = "exact match",
@@ -73,14 +73,14 @@ def family_grid(
     """Draw one small panel per family with a shared scale, its label ("rising", ...) printed inside.
 
     Args:
-        curve: From ``stats.mean_curve(..., by=("category", "family"))`` or ``by=("family",)``.
+        curve: From ``stats.mean_curve(..., by=("familiarity", "family"))`` or ``by=("family",)``.
         labels: Family to label, from ``scaling.describe``.
         by: Column that makes a panel.
         colour_by: Column that gives the colour, if the curve has it.
         x: Column on the horizontal axis.
         points: From ``stats.run_points`` with the same grouping.
         y_label: Name of the metric and its unit.
-        columns: Panels per row.
+        columns: Panels per row, fewer where there are fewer families.
         fig: Where to draw; a new two-column figure without it.
 
     Returns:
@@ -92,6 +92,7 @@ def family_grid(
         names = [
             name for role in in_order(curve[colour_by]) for name in curve.loc[curve[colour_by] == role, by].unique()
         ]
+    columns = min(columns, max(1, len(names)))
     rows = -(-len(names) // columns)
     with themed():
         fig = new_figure(TWO_COLUMN, 0.35 + 1.15 * rows) if fig is None else fig
@@ -125,6 +126,39 @@ def family_grid(
         if handles:
             fig.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return grid.ravel()[: len(names)]
+
+
+def arms(
+    scores: pd.DataFrame,
+    *,
+    row: str = "arm",
+    panel: str = "skill",
+    x_label: str = "exact match",
+) -> np.ndarray:
+    """Draw one dot per run and a bar at the mean of each row, a panel per group; the scale runs from 0 to 1.
+
+    Args:
+        scores: One line per run with ``value`` and the two grouping columns; NaN values are left out and counted.
+        row: Column whose values become lines, in order of appearance.
+        panel: Column whose values become panels.
+        x_label: Name of the metric and its unit.
+
+    Returns:
+        Axes of shape (panels,).
+    """
+    with themed():
+        panels, rows = list(scores[panel].unique()), list(scores[row].unique())
+        height = 0.7 + 0.28 * len(rows)
+        axes = new_figure(TWO_COLUMN, height).subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for ax, name in zip(axes, panels, strict=True):
+            for place, label in enumerate(rows):
+                values = scores.loc[(scores[panel] == name) & (scores[row] == label), "value"].dropna()
+                ax.plot(values, [place] * len(values), "o", ms=3, alpha=0.6, mew=0, color=PALETTE[0])
+                if len(values):
+                    ax.plot([values.mean()] * 2, [place - 0.3, place + 0.3], "-", lw=1.5, color=PALETTE[0])
+            ax.set(title=str(name), xlabel=x_label, xlim=(-0.03, 1.03), ylim=(len(rows) - 0.5, -0.5))
+            ax.set_yticks(range(len(rows)), rows)
+    return axes
 
 
 def reference_drift(

@@ -18,14 +18,18 @@ from itlib.result import ITEM_COLUMNS, RunResult
 from itlib.spec import digest, flatten
 
 REFERENCE = "reference"
+GROUPS = ("family", "category", "familiarity")
+MEANS = ("exact_match", "exact_match_lenient", "graded")
 
 COLUMNS = {
     "digest": "first twelve characters of the run's digest",
     "status": "done, diverged or failed",
     "family": "task family; 'reference' for held-out pretraining text",
-    "category": "group of families",
-    "metric": "exact_match and exact_match_lenient [share of items], response_nll [nats per supervised token], "
-    "bits_per_byte [bits per byte of response], reference_loss [nats per token]",
+    "category": "content group of families",
+    "familiarity": "what the base knows of the family before tuning",
+    "metric": "exact_match and exact_match_lenient [share of items], graded [share of constraints fulfilled, of "
+    "open-ended items], response_nll [nats per supervised token], bits_per_byte [bits per byte of response], "
+    "reference_loss [nats per token]",
     "value": "the metric of this run on this family",
     "n_items": "items behind the value",
     "error": "what stopped a failed run",
@@ -36,15 +40,17 @@ def run_frame(results: Sequence[RunResult]) -> pd.DataFrame:
     """Return one row per run, family and metric.
 
     Family values of ``response_nll`` and ``bits_per_byte`` are ratios of sums over items, so long responses count by
-    their length. Columns are those of ``COLUMNS`` and all leaf fields of the spec except paths.
+    their length. Exact match and ``graded`` are means over the items that have one: an open-ended item has no exact
+    match, any other no grade, and a family without such items has no row of that metric. Columns are those of
+    ``COLUMNS`` and all leaf fields of the spec except paths.
     """
     rows = []
     for result in results:
         run = {"digest": digest(result.spec)[:12], "status": result.status, **_spec_columns(result)}
         scores = _family_scores(result)
         if not scores:
-            rows.append({**run, "family": "", "category": "", "metric": "", "value": np.nan, "n_items": 0})
-            rows[-1]["error"] = result.error
+            nothing = {**dict.fromkeys(GROUPS, ""), "metric": "", "value": np.nan, "n_items": 0}
+            rows.append({**run, **nothing, "error": result.error})
         rows.extend({**run, **score, "error": ""} for score in scores)
     return pd.DataFrame(rows)
 
@@ -118,9 +124,15 @@ class Measure:
 
 
 def measure(frame: pd.DataFrame) -> Measure:
-    """Return exact match where the data defines one right response, else the loss per response token."""
-    if "exact_match" in set(frame["metric"]):
+    """Return exact match where the data defines one right response, else a grade, else the loss per response token.
+
+    Where some families have one right response and others are open-ended, exact match speaks for the former only.
+    """
+    metrics = set(frame["metric"])
+    if "exact_match" in metrics:
         return Measure("exact_match", "exact match", falling=False)
+    if "graded" in metrics:
+        return Measure("graded", "constraints fulfilled (share)", falling=False)
     return Measure("response_nll", "response loss (nats per token)", falling=True)
 
 
@@ -134,17 +146,23 @@ def _family_scores(result: RunResult) -> list[dict[str, object]]:
         return []
     items = pd.DataFrame(list(result.items), columns=list(ITEM_COLUMNS))
     scores: list[dict[str, object]] = []
-    for (family, category), group in items.groupby(["family", "category"], sort=True):
-        nll, tokens, size = group["nll"].sum(), group["n_tokens"].sum(), group["n_bytes"].sum()
-        if family == REFERENCE:
-            values = {"reference_loss": nll / tokens}
-        else:
-            values = {"response_nll": nll / tokens}
-            if size:
-                values["bits_per_byte"] = nll / np.log(2) / size
-            if group["exact_match"].notna().all():
-                values |= {name: group[name].mean() for name in ("exact_match", "exact_match_lenient")}
-        for metric, value in values.items():
-            row = {"family": family, "category": category, "metric": metric, "value": float(value)}
-            scores.append({**row, "n_items": len(group)})
+    for names, group in items.groupby(list(GROUPS), sort=True):
+        for metric, (value, n_items) in _metrics(group, is_reference=names[0] == REFERENCE).items():
+            where = dict(zip(GROUPS, names, strict=True))
+            scores.append({**where, "metric": metric, "value": float(value), "n_items": n_items})
     return scores
+
+
+def _metrics(items: pd.DataFrame, *, is_reference: bool) -> dict[str, tuple[float, int]]:
+    """Return metric → (value, items behind it) of one family."""
+    nll, tokens, size = items["nll"].sum(), items["n_tokens"].sum(), items["n_bytes"].sum()
+    if is_reference:
+        return {"reference_loss": (nll / tokens, len(items))}
+    values = {"response_nll": (nll / tokens, len(items))}
+    if size:
+        values["bits_per_byte"] = (nll / np.log(2) / size, len(items))
+    for name in MEANS:
+        scored = items[name].dropna()
+        if len(scored):
+            values[name] = (scored.mean(), len(scored))
+    return values

@@ -8,7 +8,7 @@ A file dropped into a registry's package is found without editing any list:
     def longest(examples, budget, *, seed): ...
 
 ``version`` is part of the digest of every run that uses the component: raise it when the meaning changes. (Task
-families are covered together, by the version of the micro-world.)
+families and their constraints are covered together, by the version of the micro-world.)
 """
 
 from __future__ import annotations
@@ -94,3 +94,4 @@ methods = Registry("tuning method", "itlib.methods")
 selectors = Registry("selector", "itlib.selectors")
 perturbations = Registry("perturbation", "itlib.perturbations")
 claims = Registry("claim", "itlib.claims")
+constraints = Registry("constraint", "itlib.constraints")

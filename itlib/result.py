@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from itlib.spec import RunSpec
 
-_SCORES = ("exact_match", "exact_match_lenient", "nll", "n_tokens", "n_bytes")
-ITEM_COLUMNS = ("item", "family", "category", "phrasing", *_SCORES)
+_NAMES = ("item", "family", "category", "familiarity", "phrasing")
+_SCORES = ("exact_match", "exact_match_lenient", "graded", "nll")
+_COUNTS = ("n_tokens", "n_bytes")
+ITEM_COLUMNS = (*_NAMES, *_SCORES, *_COUNTS, "generated")
 STATUSES = ("done", "diverged", "failed")
 
 
@@ -20,7 +23,9 @@ class RunResult:
         spec: The resolved spec that was executed.
         status: "done"; "diverged" when the loss stopped being finite; "failed" when an error stopped the run.
         items: One tuple per evaluated item, in the order of ``ITEM_COLUMNS``. ``nll`` is the summed negative
-            log-likelihood of the supervised tokens in nats; scores that a source does not define are None.
+            log-likelihood of the supervised tokens in nats; scores that an item does not define are None. An
+            open-ended item has ``graded``, the share of its constraints that the text ``generated`` fulfils, and no
+            exact match; for every other item ``generated`` is empty.
         curve: Training loss (nats per supervised token) and gradient norm at evenly spaced steps.
         totals: Counts of the whole run: steps, tokens, supervised tokens, parameters, audit of the loss mask.
         provenance: Versions, commit, device and wall time. Never part of a comparison between two results.
@@ -34,3 +39,18 @@ class RunResult:
     totals: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     error: str = ""
+
+
+def item_from_text(cells: Sequence[str]) -> tuple[Any, ...]:
+    """Return one item from the text of its cells, an empty score being None; ``ValueError`` where a cell is wrong."""
+    if len(cells) != len(ITEM_COLUMNS):
+        raise ValueError(f"an item has {len(ITEM_COLUMNS)} cells, not {len(cells)}")
+    return tuple(_value(name, cell) for name, cell in zip(ITEM_COLUMNS, cells, strict=True))
+
+
+def _value(name: str, cell: str) -> Any:
+    if name in _COUNTS:
+        return int(cell)
+    if name in _SCORES:
+        return float(cell) if cell else None
+    return cell

@@ -150,7 +150,7 @@ def label(table: pd.DataFrame, fitted: Fit, *, falling: bool = False) -> str:
 def describe(
     points: pd.DataFrame,
     *,
-    by: Sequence[str] = ("category",),
+    by: Sequence[str] = ("familiarity",),
     x: str = "n_train",
     falling: bool = False,
     draws: int = 1000,
@@ -217,7 +217,7 @@ def predictions(
     described: pd.DataFrame,
     sizes: Sequence[float] | np.ndarray,
     *,
-    by: Sequence[str] = ("category",),
+    by: Sequence[str] = ("familiarity",),
     x: str = "n_train",
     n_points: int = 100,
 ) -> pd.DataFrame:

@@ -81,7 +81,7 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
 
 def run_points(
-    frame: pd.DataFrame, metric: str, *, by: Sequence[str] = ("category",), x: str = "n_train"
+    frame: pd.DataFrame, metric: str, *, by: Sequence[str] = ("familiarity",), x: str = "n_train"
 ) -> pd.DataFrame:
     """One value per run and group: the mean over task families with equal weight.
 
@@ -125,7 +125,7 @@ def mean_curve(
     frame: pd.DataFrame,
     metric: str,
     *,
-    by: Sequence[str] = ("category",),
+    by: Sequence[str] = ("familiarity",),
     x: str = "n_train",
     confidence: float = 0.95,
     seed: int = 0,
@@ -161,7 +161,7 @@ def seed_curves(
     Args:
         frame: Tidy frame, one row per run, family and metric.
         metric: Which metric to take.
-        where: Column to allowed values, such as ``{"category": ["latent"]}``. Every allowed value must occur.
+        where: Column to allowed values, such as ``{"familiarity": ["latent"]}``. Every allowed value must occur.
         x: Column that becomes the columns of the table.
 
     Raises:

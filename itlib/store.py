@@ -27,7 +27,7 @@ from typing import Any
 from itlib._folders import MANIFEST, damage, publish, remove_debris, system_errors
 from itlib.errors import InputError, RunError
 from itlib.files import write_atomic
-from itlib.result import ITEM_COLUMNS, RunResult
+from itlib.result import ITEM_COLUMNS, RunResult, item_from_text
 from itlib.spec import RunSpec, digest, flatten, from_mapping, key, train_digest
 
 COMPARED = ("spec.json", "result.json", "items.csv")
@@ -287,11 +287,7 @@ def _read_items(text: str) -> tuple[tuple[Any, ...], ...]:
     reader = csv.reader(io.StringIO(text))
     if tuple(next(reader, ())) != ITEM_COLUMNS:
         raise ValueError("items.csv has other columns than this version writes")
-
-    def number(cell: str) -> float | None:
-        return float(cell) if cell else None
-
-    return tuple((*row[:4], *map(number, row[4:7]), int(row[7]), int(row[8])) for row in reader)
+    return tuple(item_from_text(row) for row in reader)
 
 
 def _write_files(folder: Path, files: dict[str, bytes]) -> None:

@@ -30,7 +30,8 @@ GREY = "#767676"
 # Roles keep their colour and marker across all figures; the palette is seaborn's colour-blind one.
 PALETTE = [matplotlib.colors.to_hex(colour) for colour in seaborn.color_palette("colorblind")]
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "*", "h")
-ROLES = {"latent": 0, "composed": 1, "weak": 2, "flat": 7, "full": 4, "lora": 3, "all": 0, "reference": 4}
+ROLES = {"latent": 0, "composed": 1, "weak": 2, "flat": 7, "rare": 5, "unknown": 9, "all": 0, "reference": 4}
+ROLES |= {"full": 4, "lora": 3}
 OTHER_ROLES = (3, 0, 1, 2, 4, 5, 7, 9, 6, 8)
 
 THEME = {

@@ -21,18 +21,18 @@ MINIMUM_SIZES = 4
 
 @claims.register("SC1")
 def exponent_difference(frame: pd.DataFrame, *, early: str, late: str) -> dict[str, np.ndarray]:
-    """SC1: alpha of category ``early`` minus alpha of ``late``, y = a - b N^-alpha fitted to each seed's curve.
+    """SC1: alpha of familiarity ``early`` minus alpha of ``late``, y = a - b N^-alpha fitted to each seed's curve.
 
-    NaN where a category of that seed does not rise at all, so that it has no exponent.
+    NaN where a curve of that seed does not rise at all, so that it has no exponent.
     """
-    curves = [_curves(frame, {"category": [name]}) for name in (early, late)]
+    curves = [_curves(frame, {"familiarity": [name]}) for name in (early, late)]
     return {"exponent_difference": exponents(curves[0]) - exponents(curves[1])}
 
 
 @claims.register("SC2")
 def share_of_gain(frame: pd.DataFrame, *, early: str, late: str, at: float) -> dict[str, np.ndarray]:
-    """SC2: share of each category's total gain that is reached at ``at`` examples (interpolated in ln N)."""
-    early_curves, late_curves = (_curves(frame, {"category": [name]}) for name in (early, late))
+    """SC2: share of each familiarity's total gain that is reached at ``at`` examples (interpolated in ln N)."""
+    early_curves, late_curves = (_curves(frame, {"familiarity": [name]}) for name in (early, late))
     smallest, largest = min(early_curves.columns), max(early_curves.columns)
     if not smallest < at < largest:
         raise LookupError(f"N = {at:g} lies outside the sizes {smallest:g} to {largest:g}")

@@ -1,15 +1,21 @@
-"""The shipped base models of the micro-world: read from the package, their bytes checked against pinned hashes."""
+"""The shipped base models of the micro-world: read from the package, their bytes checked against pinned hashes.
+
+Each size of which weights are pinned is a model of its own ("micro-1m"); a size that is not shipped has no name here.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from itlib.errors import InputError
 from itlib.microworld.lexicon import ASSETS
+from itlib.models._folder import count_parameters
 from itlib.registry import models
 from itlib.spec import ModelSpec
 
@@ -17,19 +23,18 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 PINS = ASSETS / "hashes.json"
+_WEIGHTS = re.compile(r"(?P<name>micro-[^/]+)/seed-(?P<seed>[0-9]+)/model\.safetensors")
 
 
 class MicroModel:
     """One size of base model, shipped for one or more pretraining seeds ("base seeds")."""
 
-    def __init__(self, name: str, n_parameters: int) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.n_parameters = n_parameters
 
     def base_seeds(self) -> list[int]:
         """Return the pretraining seeds this size is shipped for."""
-        prefix = f"{self.name}/seed-"
-        return sorted({int(path.split("/")[1].removeprefix("seed-")) for path in pins() if path.startswith(prefix)})
+        return shipped().get(self.name, [])
 
     def resolve(self, model: ModelSpec) -> ModelSpec:
         """Fill in revision and fingerprint: the pinned SHA-256 of weights and of weights, config and tokenizer.
@@ -51,7 +56,7 @@ class MicroModel:
         return replace(model, model_revision=weights, model_fingerprint=whole)
 
     def load(self, model: ModelSpec) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
-        """Return the model in float32 and eval mode, and the tokenizer.
+        """Return the model in float32, whatever precision its weights are shipped in, and eval mode; and the tokenizer.
 
         Raises:
             InputError: As ``resolve``; or a shipped file is missing or its SHA-256 is not the pinned one.
@@ -75,8 +80,9 @@ class MicroModel:
         return loaded.float().eval(), tokenizer.load()
 
     def parameters(self, model: ModelSpec) -> int:
-        """Return the number of parameters, tied embeddings counted once."""
-        return self.n_parameters
+        """Return the number of parameters from the header of the weights, tied embeddings counted once."""
+        self._check(model)
+        return count_parameters(ASSETS / self._folder(model))
 
     def context_length(self, model: ModelSpec) -> int:
         """Return how many positions the model was built for."""
@@ -118,4 +124,11 @@ def read_pinned(path: str) -> bytes:
     return content
 
 
-models.register("micro-1m", version=1)(MicroModel("micro-1m", 997_504))
+def shipped() -> dict[str, list[int]]:
+    """Return the base seeds of every size whose weights are pinned, by name of the size."""
+    found = sorted((match["name"], int(match["seed"])) for match in map(_WEIGHTS.fullmatch, pins()) if match)
+    return {name: [seed for _, seed in group] for name, group in itertools.groupby(found, key=lambda pair: pair[0])}
+
+
+for _name in shipped():
+    models.register(_name, version=1)(MicroModel(_name))

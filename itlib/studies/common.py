@@ -37,7 +37,8 @@ class StudyParams:
     profile: str = param("smoke", help="names the results folder", choices=PROFILES)
     model: str = param("micro-1m", help="a shipped model, a local Hugging Face folder, or org/name@revision")
     data: str = param("microworld", help="microworld, a local file, or org/name@revision")
-    max_length: int = param(64, help="longer examples are dropped and counted", unit="tokens", minimum=4)
+    base_seed: int = param(-1, help="-1: seed i tunes shipped base i; else this base for all seeds", minimum=-1)
+    max_length: int = param(128, help="longer examples are dropped and counted", unit="tokens", minimum=4)
     on_bad_rows: str = param("refuse", help="what a broken row of a file does", choices=("refuse", "quarantine"))
     pool_size: int = param(400, help="examples in the micro-world pool; a file is always taken whole", minimum=1)
     n_eval: int = param(6, help="evaluation items per family; of a file, in all", minimum=1)
@@ -58,13 +59,13 @@ class StudyParams:
 
 
 def base_spec(params: StudyParams) -> RunSpec:
-    """Return the spec that the shared parameters describe; a study replaces the fields it varies.
+    """Return the spec of seed 0 that the shared parameters describe; a study replaces the fields it varies.
 
     Raises:
-        InputError: The model or the data cannot be found.
+        InputError: The model or the data cannot be found, or ``base_seed`` numbers a base of a model that is one.
     """
     device = _device(params.device)
-    return with_fields(
+    spec = with_fields(
         RunSpec(),
         **resolve_model(params.model),
         **resolve_source(params.data),
@@ -79,6 +80,48 @@ def base_spec(params: StudyParams) -> RunSpec:
         dtype=params.dtype,
         trust_remote_code=params.trust_remote_code,
     )
+    return replicate(spec, 0, params.base_seed)
+
+
+def replicate(spec: RunSpec, seed: int, base_seed: int = -1) -> RunSpec:
+    """Return the run of one replicate: the seed, and the base model that this seed tunes.
+
+    Seed i tunes the i-th shipped base of the model, counted round: of eight bases, seeds 0 and 8 tune the first. Up to
+    the number of bases, replicates therefore differ in pretraining, data, order and initialisation, and a test over
+    seeds speaks about new base models too. Beyond it bases repeat with other data: such replicates are not
+    independent in the base, and what is peculiar to a base counts more than once. Two arms of a comparison share the
+    base of their seed, so their difference is paired in it.
+
+    Args:
+        spec: The run to repeat.
+        seed: Feeds every random stream of the run.
+        base_seed: A shipped base that all seeds tune; -1 for seed i tunes base i. A local or hub model is one base.
+
+    Raises:
+        InputError: A base is asked for by number, and the model has one only. (``resolve`` refuses one not shipped.)
+    """
+    model = models.get(spec.base.model)
+    if not hasattr(model, "base_seeds"):
+        if base_seed > 0:
+            raise InputError(f"base_seed: {base_seed} numbers a shipped base, and model '{spec.base.model}' has none")
+        return with_fields(spec, seed=seed)
+    if base_seed < 0:
+        shipped = model.base_seeds()
+        base_seed = shipped[seed % len(shipped)]
+    return with_fields(spec, seed=seed, base_seed=base_seed)
+
+
+def replicates(specs: Sequence[RunSpec], seeds: Sequence[int], base_seed: int = -1) -> list[RunSpec]:
+    """Return every spec on every seed, seeds fastest; see ``replicate``."""
+    return [replicate(spec, seed, base_seed) for spec in specs for seed in seeds]
+
+
+def one_per_base(specs: Sequence[RunSpec]) -> list[RunSpec]:
+    """Return the first spec of every base: what does not depend on the rest of a replicate is measured once."""
+    first: dict[int, RunSpec] = {}
+    for spec in specs:
+        first.setdefault(spec.base.base_seed, spec)
+    return list(first.values())
 
 
 def _device(name: str) -> str:

@@ -27,6 +27,9 @@ from itlib.studies.common import (
     check_unique,
     data_summary,
     on_dev,
+    one_per_base,
+    replicate,
+    replicates,
     variant,
 )
 from itlib.train import SCHEDULES
@@ -54,7 +57,7 @@ class DataScalingParams(StudyParams):
 
     sizes: tuple[int, ...] = param((16, 64), help="training examples N", minimum=1)
     full_pool: bool = param(False, help="add one run on the whole pool with the first seed")
-    seeds: tuple[int, ...] = param((0, 1), help="replicates: pool, subset, order and initialisation", minimum=0)
+    seeds: tuple[int, ...] = param((0, 1), help="replicates: base, pool, subset, order, initialisation", minimum=0)
     families: tuple[str, ...] = param((), help="micro-world task families; empty takes all")
     method: str = param("full", help="full or lora")
     rank: int = param(16, help="rank of a low-rank method", minimum=1)
@@ -112,12 +115,14 @@ def choice_grid(params: DataScalingParams) -> list[RunSpec]:
     """
     candidates = settings(params)
     choosing = len(candidates) > 1
-    resolve(with_fields(_base(params), n_train=max([*params.sizes, params.choice_size * choosing])))
+    largest = with_fields(_base(params), n_train=max([*params.sizes, params.choice_size * choosing]))
+    for spec in one_per_base(replicates([largest], params.seeds, params.base_seed)):
+        resolve(spec)
     if not choosing:
         return []
     base = with_fields(on_dev(_base(params), n_eval=params.choice_eval), n_train=params.choice_size)
     zipped = {name: [candidate[name] for candidate in candidates] for name in CHOSEN}
-    return grid(base, zipped=[zipped], seed=params.choice_seeds)
+    return replicates(grid(base, zipped=[zipped]), params.choice_seeds, params.base_seed)
 
 
 def choose(params: DataScalingParams, dev_results: Sequence[RunResult]) -> dict[str, Any]:
@@ -126,19 +131,24 @@ def choose(params: DataScalingParams, dev_results: Sequence[RunResult]) -> dict[
 
 
 def scaling_grid(params: DataScalingParams, setting: Mapping[str, Any]) -> list[RunSpec]:
-    """Return the test runs: the untuned base, every N on every seed, and the whole pool when asked for.
+    """Return the test runs: every untuned base, every N on every seed, and the whole pool when asked for.
+
+    An untuned base does not depend on the rest of a seed: it is measured once, with the first seed that tunes it.
 
     Raises:
         InputError: N is above the pool.
     """
     base = with_fields(_base(params), **setting)
-    untuned = with_fields(base, n_train=0, seed=params.seeds[0])
-    specs = [untuned, *grid(base, n_train=params.sizes, seed=params.seeds)]
+    specs = [*_untuned(params, base), *replicates(grid(base, n_train=params.sizes), params.seeds, params.base_seed)]
     if params.full_pool:
         size = resolve(replace(base, data=replace(base.data, n_train=0))).data.pool_size
         if size not in params.sizes:
-            specs.append(with_fields(base, n_train=size, seed=params.seeds[0]))
+            specs.append(replicate(with_fields(base, n_train=size), params.seeds[0], params.base_seed))
     return specs
+
+
+def _untuned(params: DataScalingParams, base: RunSpec) -> list[RunSpec]:
+    return one_per_base(replicates([with_fields(base, n_train=0)], params.seeds, params.base_seed))
 
 
 def collect(params: DataScalingParams, run: Run) -> list[RunResult]:
@@ -148,5 +158,5 @@ def collect(params: DataScalingParams, run: Run) -> list[RunResult]:
 
 def pending(params: DataScalingParams, known: Sequence[RunSpec]) -> str:
     """Return what a plan cannot know yet, in words."""
-    n_test = 1 + len(params.sizes) * len(params.seeds) + params.full_pool
+    n_test = len(_untuned(params, _base(params))) + len(params.sizes) * len(params.seeds) + params.full_pool
     return f"{n_test} test runs follow once dev has chosen among {len(settings(params))} settings"

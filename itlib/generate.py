@@ -1,0 +1,108 @@
+"""Greedy decoding of open-ended items: what the model says when nobody gives it the words before.
+
+The library decodes. Ours are the prompt (the tokens before the last answer of the row that training would see), batches
+that leave every answer as it would be alone, and the settings: a model's own may sample or punish repetition, so they
+are set aside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from itlib.batching import micro_batches
+from itlib.example import Example
+from itlib.template import encode_prompt, stop_token_id
+from itlib.train import autocast
+
+MAX_NEW_TOKENS = 32
+BATCH_TOKENS = 16384
+
+
+def responses(
+    model: Any, tokenizer: Any, examples: Sequence[Example], *, pad_id: int, dtype: str, context_length: int
+) -> list[str]:
+    """Return the greedy answer to every example, its last assistant turn left out.
+
+    Generation ends at the stop token of the chat template, at the tokenizer's end of sequence, after
+    ``MAX_NEW_TOKENS`` tokens, or where the context ends. Each run of blanks or line ends becomes one blank.
+
+    Args:
+        model: A causal language model in evaluation mode, with or without adapters.
+        tokenizer: Its tokenizer.
+        examples: Conversations that end in an assistant turn; that turn is not shown.
+        pad_id: Token id for padding, on the left, masked.
+        dtype: Precision of the forward pass.
+        context_length: Positions that the model was built for.
+    """
+    stop = {stop_token_id(tokenizer), tokenizer.eos_token_id} - {None}
+    prompts = [encode_prompt(example, tokenizer) for example in examples]
+    answers = greedy(model, prompts, stop_ids=sorted(stop), pad_id=pad_id, dtype=dtype, context_length=context_length)
+    plain = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+    return [" ".join(tokenizer.decode(answer, **plain).split()) for answer in answers]
+
+
+def greedy(
+    model: Any,
+    prompts: Sequence[np.ndarray],
+    *,
+    stop_ids: Sequence[int],
+    pad_id: int,
+    dtype: str,
+    context_length: int,
+) -> list[list[int]]:
+    """Return the most likely next tokens after each prompt, up to and without the first stop token.
+
+    Prompts of similar length share a batch; those so long that the context cuts their answer share one only with
+    prompts of the same length, so that an answer depends on its own prompt alone.
+    """
+    import torch
+
+    device = next(model.parameters()).device
+    room = np.array([min(MAX_NEW_TOKENS, context_length - len(prompt)) for prompt in prompts], dtype=int)
+    answers: list[list[int]] = [[] for _ in prompts]
+    with torch.inference_mode(), _plain_settings(model) as network:
+        for limit in sorted(set(room[room > 0].tolist())):
+            rows = np.flatnonzero(room == limit)
+            for group in micro_batches([len(prompts[row]) + limit for row in rows], BATCH_TOKENS):
+                input_ids, mask = pad_left([prompts[row] for row in rows[group]], pad_id)
+                with autocast(device, dtype):
+                    tokens = network.generate(
+                        input_ids=torch.as_tensor(input_ids, device=device),
+                        attention_mask=torch.as_tensor(mask, device=device),
+                        max_new_tokens=limit,
+                        do_sample=False,
+                        eos_token_id=list(stop_ids) or None,
+                        pad_token_id=pad_id,
+                    )
+                for row, answer in zip(rows[group], tokens[:, input_ids.shape[1] :].tolist(), strict=True):
+                    end = next((place for place, token in enumerate(answer) if token in stop_ids), len(answer))
+                    answers[row] = answer[:end]
+    return answers
+
+
+def pad_left(rows: Sequence[np.ndarray], fill: int) -> tuple[np.ndarray, np.ndarray]:
+    """Stack rows of different length, filled on the left, with the mask of real tokens; both int64."""
+    shape = len(rows), max(map(len, rows))
+    padded, mask = np.full(shape, fill, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    for i, row in enumerate(rows):
+        padded[i, shape[1] - len(row) :] = row
+        mask[i, shape[1] - len(row) :] = 1
+    return padded, mask
+
+
+@contextlib.contextmanager
+def _plain_settings(model: Any) -> Iterator[Any]:
+    """Give the network, its adapters included, with the library's default settings; its own come back afterwards."""
+    from transformers import GenerationConfig
+
+    network = model.get_base_model() if hasattr(model, "get_base_model") else model
+    own = network.generation_config
+    network.generation_config = GenerationConfig()
+    try:
+        yield network
+    finally:
+        network.generation_config = own
