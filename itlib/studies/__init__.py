@@ -7,5 +7,7 @@ from __future__ import annotations
 
 STUDIES: dict[str, str] = {
     "base_model": "itlib.studies.base_model:BaseModelParams",
+    "world": "itlib.studies.world:WorldParams",
+    "elicitation": "itlib.studies.elicitation:ElicitationParams",
     "01_data_scaling": "itlib.studies.data_scaling:DataScalingParams",
 }

@@ -1,22 +1,22 @@
-"""How the shipped base model is made, and what it knows: rebuild it, pass it through its gates, compare."""
+"""How a shipped base model is made, and what it knows: rebuild it, pass it through its gates, compare."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from itlib.microworld import gates, lexicon, pretrain
-from itlib.registry import models
+from itlib.microworld import gates, pretrain
+from itlib.microworld.recipes import BASES
 from itlib.schema import coerce_fields, param
-from itlib.spec import ModelSpec
+from itlib.studies import world_bases
 from itlib.workspace import study_folder
 
-MODEL = "micro-1m"
+SIZE = "micro-1m"
+SEEDS = tuple(recipe.seed for name, recipe in BASES.items() if name.startswith(f"{SIZE}/"))
 SAME_LOSS = 0.02  # nats per token; a rebuild on another CPU differs in its bytes, but not by more than this
 
 
@@ -25,8 +25,8 @@ class BaseModelParams:
     """Parameters of the notebook ``base_model``. The defaults are the smoke profile: a model of a few seconds."""
 
     profile: str = param("smoke", help="names the results folder", choices=("smoke", "cpu"))
-    n_tokens: int = param(60_000, help="pretraining length", unit="tokens", minimum=2048)
-    base_seed: int = param(0, help="decides initialisation and documents; 0 is the shipped one", minimum=0)
+    base_seed: int = param(0, help="which of the shipped bases is made again", choices=SEEDS)
+    n_tokens: int = param(60_000, help="pretraining length; 0 takes that of the recipe", unit="tokens", minimum=0)
     threads: int = param(1, help="CPU threads of the pretraining", minimum=1)
     compiled: bool = param(False, help="use torch.compile; needs a C++ compiler")
     n_gate: int = param(10, help="dev items per family and gate", minimum=1, maximum=50)
@@ -36,11 +36,15 @@ class BaseModelParams:
         coerce_fields(self, where=type(self).__name__)
 
 
+def name(params: BaseModelParams) -> str:
+    """Return the name of the shipped base that is made again."""
+    return f"{SIZE}/seed-{params.base_seed}"
+
+
 def recipe(params: BaseModelParams) -> pretrain.Recipe:
-    """Return the pretraining recipe that the parameters describe; everything else is as for the shipped base."""
-    return pretrain.Recipe(
-        n_tokens=params.n_tokens, seed=params.base_seed, threads=params.threads, compiled=params.compiled
-    )
+    """Return the recipe of the shipped base with length, threads and compilation as the parameters say."""
+    own = BASES[name(params)]
+    return replace(own, n_tokens=params.n_tokens or own.n_tokens, threads=params.threads, compiled=params.compiled)
 
 
 def folder(params: BaseModelParams) -> Path:
@@ -58,11 +62,9 @@ def rebuild(params: BaseModelParams) -> pretrain.Pretrained:
     return result
 
 
-def shipped() -> tuple[Any, Any, dict[str, Any]]:
-    """Return the shipped base model, its tokenizer, and the record of its pretraining."""
-    model, tokenizer = models.get(MODEL).load(ModelSpec(model=MODEL))
-    record = json.loads((lexicon.ASSETS / MODEL / "seed-0" / "pretraining.json").read_text(encoding="utf-8"))
-    return model, tokenizer, record
+def shipped(params: BaseModelParams) -> tuple[Any, Any, dict[str, Any]]:
+    """Return the shipped base model of this seed, its tokenizer, and the record of its pretraining."""
+    return *world_bases.load(name(params)), world_bases.record(name(params))
 
 
 def compare(params: BaseModelParams, rebuilt: pretrain.Pretrained, model: Any, record: dict[str, Any]) -> pd.DataFrame:
@@ -71,15 +73,21 @@ def compare(params: BaseModelParams, rebuilt: pretrain.Pretrained, model: Any, r
     The comparison is of meaning only for equal recipes; a shorter build is expected to be worse.
     """
     loss, equal = pretrain.validation_loss(model), _equal_weights(rebuilt.model, model)
-    same_recipe = record["recipe"]["n_tokens"] == params.n_tokens and record["recipe"]["seed"] == params.base_seed
+    plan = recipe(params)
+    same_recipe = _what_counts(asdict(plan)) == _what_counts(record["recipe"])
     rows = [
         {"model": "shipped", "tokens": record["recipe"]["n_tokens"], "validation_loss": loss},
-        {"model": "rebuilt", "tokens": params.n_tokens, "validation_loss": rebuilt.validation_loss},
+        {"model": "rebuilt", "tokens": plan.n_tokens, "validation_loss": rebuilt.validation_loss},
     ]
     frame = pd.DataFrame(rows).set_index("model")
     within = abs(rebuilt.validation_loss - loss) <= SAME_LOSS
     frame["verdict"] = ["reference", _verdict(same_recipe, within, equal)]
     return frame
+
+
+def _what_counts(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe without what only decides how fast it is followed."""
+    return {key: value for key, value in recipe.items() if key not in ("threads", "compiled")}
 
 
 def _verdict(same_recipe: bool, within: bool, equal: bool) -> str:
@@ -92,7 +100,7 @@ def _verdict(same_recipe: bool, within: bool, equal: bool) -> str:
 
 def _equal_weights(one: Any, other: Any) -> bool:
     pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
-    return all(bool((a == b).all()) for a, b in pairs)
+    return all(a.shape == b.shape and bool((a == b).all()) for a, b in pairs)
 
 
 def gate_table(results: Sequence[gates.Gate]) -> pd.DataFrame:
