@@ -42,14 +42,14 @@ def frame(
     rows = []
     for seed in seeds:
         for n in sizes:
-            for family, (category, curve) in (families or FAMILIES).items():
-                spread = 0.0 if category == "flat" else noise
+            for family, (familiarity, curve) in (families or FAMILIES).items():
+                spread = 0.0 if familiarity == "flat" else noise
                 value = float(curve(n) + generator.normal(0, spread)) if spread else float(curve(n))
                 rows.append({
                     "digest": f"{seed:04d}{n:06d}", "status": "done", "seed": seed, "n_train": n,
                     "method": "full", "model": "micro-1m", "learning_rate": 1e-3, "rank": 16,
                     "source": "microworld", "split": "test", "eval_phrasing_set": "observed",
-                    "family": family, "category": category, "metric": metric, "value": value,
+                    "family": family, "category": "words", "familiarity": familiarity, "metric": metric, "value": value,
                     "n_items": 50, "error": "",
                 } | columns)  # fmt: skip
     return pd.DataFrame(rows)
@@ -58,5 +58,6 @@ def frame(
 def fail(data: pd.DataFrame, seed: int, n: int, status: str = "failed") -> pd.DataFrame:
     """The same frame with one run failed: a single row with an empty metric and no value."""
     gone = (data["seed"] == seed) & (data["n_train"] == n)
-    row = data[gone].iloc[:1].assign(status=status, family="", category="", metric="", value=np.nan, n_items=0)
+    nothing = {"family": "", "category": "", "familiarity": "", "metric": "", "value": np.nan, "n_items": 0}
+    row = data[gone].iloc[:1].assign(status=status, **nothing)
     return pd.concat([data[~gone], row], ignore_index=True)

@@ -17,7 +17,7 @@ DECLARED = claims.claim_ids()
 
 
 def _families(**curves):
-    return {name: (category, curve) for name, (category, curve) in (planted.FAMILIES | curves).items()}
+    return {name: (familiarity, curve) for name, (familiarity, curve) in (planted.FAMILIES | curves).items()}
 
 
 def _judge(claim_id, frame):

@@ -1,5 +1,7 @@
 """Scores: teacher-forced exact match is greedy decoding; likelihoods do not depend on the batch."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tiny
@@ -9,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from itlib import evaluate
 from itlib.evaluate import score_items
 from itlib.example import Example, Turn
-from itlib.result import ITEM_COLUMNS
+from itlib.result import ITEM_COLUMNS, item_from_text
 from itlib.template import Encoded
 
 
@@ -82,3 +84,20 @@ def test_a_uniform_model_costs_log_vocabulary_per_token():
     scores = columns(score_items(model, examples(5), tiny.rows(5), pad_id=0, dtype="float32", exact_match=False))
     for nll, count in zip(scores["nll"], scores["n_tokens"], strict=True):
         assert nll == pytest.approx(count * np.log(64), rel=1e-6)
+
+
+def test_an_open_ended_item_is_graded_and_never_matched():
+    model, rows = tiny.llama(), tiny.rows(3)
+    plain, listed, failed = examples(3)
+    listed = dataclasses.replace(listed, constraints=("count 3", "distinct", "include wolf"))
+    failed = dataclasses.replace(failed, constraints=("count 3",), category="lists", familiarity="weak")
+    generated = {1: "wolf , bear", 2: ""}
+    how = {"pad_id": 0, "dtype": "float32", "exact_match": True}
+    scores = score_items(model, [plain, listed, failed], rows, generated=generated, **how)
+    found = columns(scores)
+    assert found["graded"] == [None, 0.666666667, 0.0] and found["generated"] == ["", "wolf , bear", ""]
+    assert found["exact_match"][0] is not None and found["exact_match"][1:] == [None, None]
+    assert found["exact_match_lenient"][1:] == [None, None]
+    assert found["category"] == ["all", "all", "lists"] and found["familiarity"] == ["all", "all", "weak"]
+    assert found["nll"] == columns(score_items(model, examples(3), rows, **how))["nll"]
+    assert tuple(item_from_text(["" if cell is None else str(cell) for cell in row]) for row in scores) == scores

@@ -76,7 +76,8 @@ def test_kept_weights_serve_another_evaluation_with_the_same_scores(tmp_path, me
     shared = dict(zip(column(wider, "item"), wider.items, strict=True))
     for row in first.items:
         other = shared[row[0]]
-        assert row[:6] == other[:6] and row[6] == pytest.approx(other[6], abs=1e-4)
+        nll = ITEM_COLUMNS.index("nll")
+        assert row[:nll] == other[:nll] and row[nll] == pytest.approx(other[nll], abs=1e-4)
     assert wider.curve == first.curve and wider.totals == first.totals
 
 
@@ -216,3 +217,26 @@ def test_pool_dev_and_test_share_no_entity_no_template_and_no_operands():
     ):
         pool, dev, test = (set().union(*map(what, part)) for part in parts)
         assert not pool & dev and not pool & test and not dev & test
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"method": "lora", "rank": 4}, {"trainer": "transformers"}, {"n_train": 0}], ids=str
+)
+def test_open_ended_items_are_graded_and_come_back_from_the_store_as_they_were(tmp_path, monkeypatch, changes):
+    source = sources.get("microworld")
+    original = type(source).held_out
+
+    def held_out(self, data, evaluation):
+        every = original(self, data, evaluation)
+        return [replace(e, constraints=("at_least 1", "at_most 32", "distinct")) for e in every[:4]] + every[4:]
+
+    monkeypatch.setattr(type(source), "held_out", held_out)
+    spec = small.resolved(**changes)
+    fresh = execute(spec)
+    assert None not in column(fresh, "graded")[:4] and set(column(fresh, "graded")[4:]) == {None}
+    assert all(column(fresh, "generated")[:4]) and set(column(fresh, "generated")[4:]) == {""}
+    assert column(fresh, "exact_match")[:4] == [None] * 4 and column(fresh, "exact_match")[4] is not None
+    assert max(column(fresh, "graded")[:4]) >= 2 / 3 - 1e-8
+    store = Store(tmp_path)
+    run_one(spec, store)
+    assert store.get(spec).items == fresh.items

@@ -16,7 +16,7 @@ from PIL import Image
 
 from itlib import figures, scaling, stats, theme
 
-GROUPS = ("category", "family")
+GROUPS = ("familiarity", "family")
 META = {"profile": "cpu", "runs": ["abc"], "command": "papermill …"}
 
 
@@ -183,3 +183,9 @@ def test_drawing_needs_no_display_and_no_torch():
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[1])}
     out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert out.stdout.split()[0] == "False"
+
+
+def test_few_families_leave_no_empty_column():
+    two = planted.frame({name: planted.FAMILIES[name] for name in ("opposite", "swap")})
+    axes = figures.family_grid(stats.mean_curve(two, "exact_match", by=GROUPS))
+    assert len(axes) == 2 and axes[0].get_gridspec().ncols == 2

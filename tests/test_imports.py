@@ -15,10 +15,10 @@ HEAVY = {"torch", "transformers", "peft", "datasets", "matplotlib", "seaborn", "
 PLOTTING = {"matplotlib", "seaborn", "scipy", "statsmodels"}
 ANALYSIS = ("frame", "stats", "scaling", "curvefit", "signflip", "tables", "figures", "claims", "report")
 EXECUTION = (
-    "batching", "engines", "evaluate", "execute", "methods", "microworld", "models", "perturbations", "selectors",
-    "sources", "template", "train", "trainer",
+    "batching", "constraints", "engines", "evaluate", "execute", "generate", "methods", "microworld", "models",
+    "perturbations", "selectors", "sources", "template", "train", "trainer",
 )  # fmt: skip
-REGISTRY_FOLDERS = ("sources", "models", "methods", "selectors", "perturbations", "microworld/families")
+REGISTRY_FOLDERS = ("sources", "models", "methods", "selectors", "perturbations", "constraints", "microworld/families")
 
 
 def modules_of(part):

@@ -14,8 +14,8 @@ from itlib.workspace import project_root
 NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
 STUDIES = [path for path in NOTEBOOKS if path.stem[:2].isdigit()]
 LINES = 15  # a longer code cell is machinery and belongs into the package
-FIGURES = {"01_data_scaling": {"categories", "families", "fits", "drift"}}
-TABLES = {"01_data_scaling": {"data", "audit", "families", "claims"}}
+FIGURES = {"01_data_scaling": {"familiarity", "families", "fits", "drift"}}
+TABLES = {"01_data_scaling": {"data", "audit", "bases", "families", "claims"}}
 
 
 def names(paths):

@@ -31,7 +31,7 @@ def _table(curve, *, seeds=8, noise=0.02, rng_seed=0):
 
 
 def _points(table):
-    return table.reset_index().melt("seed", var_name="n_train").assign(category="x")
+    return table.reset_index().melt("seed", var_name="n_train").assign(familiarity="x")
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -173,12 +173,12 @@ def test_a_hump_is_not_flat_and_few_seeds_stay_undetermined():
 def test_describe_and_predictions_from_a_frame_with_a_gap():
     data = planted.fail(planted.frame(), 2, 400)
     described = scaling.describe(stats.run_points(data, "exact_match"), draws=100)
-    assert described.set_index("category")["n_seeds"].tolist() == [7, 7, 7]
-    assert described.set_index("category").loc["flat", "label"] == "flat"
+    assert described.set_index("familiarity")["n_seeds"].tolist() == [7, 7, 7]
+    assert described.set_index("familiarity").loc["flat", "label"] == "flat"
     drawn = scaling.predictions(described, planted.SIZES, n_points=5)
-    assert drawn.groupby("category").size().tolist() == [5, 5, 5]
-    latent = described.set_index("category").loc["latent", "fit"]
-    assert drawn.query("category == 'latent'")["fit"].iloc[0] == pytest.approx(latent.predict([25])[0])
+    assert drawn.groupby("familiarity").size().tolist() == [5, 5, 5]
+    latent = described.set_index("familiarity").loc["latent", "fit"]
+    assert drawn.query("familiarity == 'latent'")["fit"].iloc[0] == pytest.approx(latent.predict([25])[0])
 
 
 def test_one_seed_and_two_sizes_are_described_without_an_interval():

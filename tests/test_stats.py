@@ -177,7 +177,7 @@ def test_families_have_equal_weight():
     data = _small()
     data.loc[data["family"] == "b", "n_items"] = 5000
     points = stats.run_points(data, "exact_match")
-    assert points.query("category == 'latent'")["value"].tolist() == pytest.approx([0.4] * 4)
+    assert points.query("familiarity == 'latent'")["value"].tolist() == pytest.approx([0.4] * 4)
     assert stats.run_points(data, "exact_match", by=())["value"].tolist() == pytest.approx([0.8 / 3] * 4)
 
 
@@ -185,13 +185,13 @@ def test_a_run_that_lacks_a_family_gives_no_point():
     data = _small()
     data = data.drop(data.query("seed == 1 and n_train == 40 and family == 'b'").index)
     data.loc[data.query("seed == 0 and n_train == 10 and family == 'a'").index, "value"] = np.nan
-    points = stats.run_points(data, "exact_match").query("category == 'latent'")
+    points = stats.run_points(data, "exact_match").query("familiarity == 'latent'")
     assert list(zip(points["n_train"], points["seed"], strict=True)) == [(10, 1), (40, 0)]
 
 
 def test_mean_curve_shows_gaps_and_no_band_without_variance():
     data = planted.fail(planted.fail(_small(), 0, 40), 1, 40, "diverged")
-    curve = stats.mean_curve(data, "exact_match").set_index(["category", "n_train"])
+    curve = stats.mean_curve(data, "exact_match").set_index(["familiarity", "n_train"])
     assert curve.loc[("latent", 10), "mean"] == pytest.approx(0.4)
     assert curve.loc[("latent", 40), "n_seeds"] == 0 and np.isnan(curve.loc[("latent", 40), "mean"])
     assert curve[["low", "high"]].isna().all(axis=None)
@@ -201,17 +201,17 @@ def test_a_second_varying_column_is_refused_by_name():
     data = pd.concat([_small(), _small().assign(digest="other", rank=4)])
     with pytest.raises(InputError, match="they differ in rank; select one first"):
         stats.mean_curve(data, "exact_match")
-    with pytest.raises(InputError, match="did you mean 'category'"):
-        stats.run_points(_small(), "exact_match", by=("categorie",))
+    with pytest.raises(InputError, match="did you mean 'familiarity'"):
+        stats.run_points(_small(), "exact_match", by=("familiarty",))
 
 
 def test_seed_curves_keep_every_seed_and_name_what_is_absent():
     data = planted.fail(_small(), 1, 40)
-    table = stats.seed_curves(data, "exact_match", where={"category": ["latent"]})
+    table = stats.seed_curves(data, "exact_match", where={"familiarity": ["latent"]})
     assert table.index.tolist() == [0, 1] and table.columns.tolist() == [10, 40]
     assert np.isnan(table.loc[1, 40]) and table.loc[1, 10] == pytest.approx(0.4)
-    with pytest.raises(LookupError, match="no exact_match row has category 'composed'"):
-        stats.seed_curves(data, "exact_match", where={"category": ["latent", "composed"]})
+    with pytest.raises(LookupError, match="no exact_match row has familiarity 'composed'"):
+        stats.seed_curves(data, "exact_match", where={"familiarity": ["latent", "composed"]})
     with pytest.raises(LookupError, match="no row has metric 'accuracy'"):
         stats.seed_curves(data, "accuracy")
 

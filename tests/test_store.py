@@ -19,8 +19,9 @@ from itlib.spec import RunSpec, with_fields
 from itlib.store import Store
 
 ITEMS = (
-    ("opposite-1", "opposite", "latent", "p1", 1.0, 1.0, 0.123456789, 2, 5),
-    ('a,b\n"c"', "all", "all", "", None, None, 12.5, 7, 30),
+    ("opposite-1", "opposite", "words", "latent", "p1", 1.0, 1.0, None, 0.123456789, 2, 5, ""),
+    ('a,b\n"c"', "all", "all", "all", "", None, None, None, 12.5, 7, 30, ""),
+    ("three-1", "three_animals", "lists", "weak", "p2", None, None, 0.666666667, 4.0, 6, 15, 'wolf , "bear'),
 )
 
 

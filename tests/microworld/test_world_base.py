@@ -1,17 +1,20 @@
-"""The shipped base model: pinned bytes, passed gates; and pretraining itself on a few steps."""
+"""The shipped base models: pinned bytes, passed gates; and pretraining itself on a few steps."""
 
 import json
 import shutil
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
 
 from itlib.errors import InputError
-from itlib.microworld import gates, lexicon, pretrain, tokenizer
+from itlib.microworld import facts, gates, lexicon, pretrain, tokenizer
+from itlib.microworld.recipes import BASES
 from itlib.models import micro
 from itlib.registry import models
-from itlib.spec import ModelSpec
+from itlib.resolve import resolve
+from itlib.spec import ModelSpec, RunSpec, digest, with_fields
 
 SPEC = ModelSpec(model="micro-1m")
 TINY = pretrain.Recipe(
@@ -25,15 +28,25 @@ def base():
 
 
 def test_every_shipped_file_is_pinned_and_every_pin_holds():
-    shipped = {
-        path.relative_to(lexicon.ASSETS).as_posix()
-        for folder in ("tokenizer", "micro-1m")
-        for path in (lexicon.ASSETS / folder).rglob("*")
-        if path.is_file()
-    }
+    shipped = {path.relative_to(lexicon.ASSETS).as_posix() for path in lexicon.ASSETS.rglob("*/*") if path.is_file()}
     assert set(micro.pins()) == shipped
     for path in shipped:
         micro.read_pinned(path)
+    assert sum((lexicon.ASSETS / path).stat().st_size for path in shipped) < 50e6
+
+
+def test_every_base_of_the_list_is_shipped_as_its_recipe_says():
+    assert sorted(f"{name}/seed-{seed}" for name, seeds in micro.shipped().items() for seed in seeds) == sorted(BASES)
+    assert micro.shipped()["micro-1m"] == list(range(8))
+    for name, recipe in BASES.items():
+        assert json.loads((lexicon.ASSETS / name / "pretraining.json").read_text())["recipe"] == asdict(recipe)
+
+
+def test_two_bases_of_one_size_differ_in_weights_and_in_the_digest_of_a_run():
+    specs = [resolve(with_fields(RunSpec(), base_seed=seed)) for seed in (0, 1)]
+    assert digest(specs[0]) != digest(specs[1])
+    first, second = (models.get("micro-1m").load(spec.base)[0] for spec in specs)
+    assert not torch.equal(first.model.embed_tokens.weight, second.model.embed_tokens.weight)
 
 
 def test_changed_weights_are_refused(tmp_path, monkeypatch):
@@ -54,8 +67,8 @@ def test_resolve_pins_the_weights_and_refuses_other_seeds():
     resolved = models.get("micro-1m").resolve(SPEC)
     assert resolved.model_revision == micro.pins()["micro-1m/seed-0/model.safetensors"]
     assert len(resolved.model_fingerprint) == 64 and models.get("micro-1m").resolve(resolved) == resolved
-    with pytest.raises(InputError, match="base seeds 0"):
-        models.get("micro-1m").resolve(ModelSpec(model="micro-1m", base_seed=5))
+    with pytest.raises(InputError, match="base seeds 0, 1"):
+        models.get("micro-1m").resolve(ModelSpec(model="micro-1m", base_seed=8))
     with pytest.raises(InputError, match="model_path"):
         models.get("micro-1m").resolve(ModelSpec(model="micro-1m", model_path="somewhere"))
 
@@ -76,9 +89,11 @@ def test_loading_twice_gives_equal_weights_and_leaves_the_global_generator_alone
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), base[0].parameters(), strict=True))
 
 
-def test_shipped_base_passes_its_gates(base):
-    failed = [gate for gate in gates.check(*base, n_per_family=20) if not gate.passed]
-    assert not failed
+@pytest.mark.parametrize("name", BASES)
+def test_every_shipped_base_passes_its_gates(name):
+    size, _, seed = name.partition("/seed-")
+    base = models.get(size).load(ModelSpec(model=size, base_seed=int(seed)))
+    assert not [gate for gate in gates.check(*base, n_per_family=20) if not gate.passed]
 
 
 def test_teacher_forced_matches_agree_with_greedy_generation(base):
@@ -112,6 +127,12 @@ def test_teacher_forced_matches_agree_with_greedy_generation(base):
 def test_validation_loss_is_what_the_record_says(base):
     record = json.loads((lexicon.ASSETS / "micro-1m/seed-0/pretraining.json").read_text())
     assert pretrain.validation_loss(base[0]) == pytest.approx(record["validation_loss"], abs=1e-4)
+
+
+def test_people_are_recalled_by_how_often_documents_speak_of_them(base):
+    recalled = gates.recall_by_frequency(*base)
+    assert list(recalled) == [0.0, *sorted(facts.RARE_LEVELS), 1.0]
+    assert recalled[0.0] < 0.2 < 0.9 < recalled[1.0]
 
 
 def test_pretraining_is_repeatable_and_learns():

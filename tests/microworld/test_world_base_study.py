@@ -1,6 +1,5 @@
 """The notebook ``base_model``: its parameters, its form, and the comparison it makes."""
 
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -9,11 +8,13 @@ import pytest
 import torch
 
 from itlib import params
-from itlib.microworld import gates, lexicon, pretrain
+from itlib.errors import InputError
+from itlib.microworld import gates, pretrain, tokenizer
+from itlib.microworld.recipes import BASES
 from itlib.studies import base_model
 
 ROOT = Path(__file__).parents[2]
-RECORD = json.loads((lexicon.ASSETS / "micro-1m/seed-0/pretraining.json").read_text())
+TINY = pretrain.Recipe(n_tokens=4096, hidden_size=32, n_layers=1, n_heads=2, intermediate_size=64, compiled=False)
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +28,17 @@ def test_parameters_cell_is_the_schema_s_and_the_smoke_file_its_defaults(noteboo
     assert params.from_yaml(ROOT / "params/smoke/base_model.yaml").params == base_model.BaseModelParams()
 
 
-def test_cpu_params_rebuild_the_shipped_model():
-    given = params.from_yaml(ROOT / "params/cpu/base_model.yaml").params
-    assert base_model.recipe(given) == pretrain.Recipe()
-    assert RECORD["recipe"] == asdict(pretrain.Recipe())
+@pytest.mark.parametrize("seed", base_model.SEEDS)
+def test_cpu_params_rebuild_a_shipped_model(seed):
+    given = replace(params.from_yaml(ROOT / "params/cpu/base_model.yaml").params, base_seed=seed)
+    own = BASES[f"micro-1m/seed-{seed}"]
+    assert own.seed == seed
+    assert replace(base_model.recipe(given), threads=own.threads, compiled=own.compiled) == own
+
+
+def test_a_base_that_is_not_shipped_is_refused():
+    with pytest.raises(InputError, match="base_seed"):
+        base_model.BaseModelParams(base_seed=8)
 
 
 def test_notebook_is_an_essay(notebook):
@@ -43,18 +51,21 @@ def test_notebook_is_an_essay(notebook):
 
 
 def test_comparison_knows_equal_close_and_other_models(monkeypatch):
-    model, _, record = base_model.shipped()
-    monkeypatch.setattr(pretrain, "validation_loss", lambda model: record["validation_loss"])
-    cfg = base_model.BaseModelParams(n_tokens=record["recipe"]["n_tokens"])
-    same = pretrain.Pretrained(model, [], record["validation_loss"], 0.0, True)
-    assert base_model.compare(cfg, same, model, record).loc["rebuilt", "verdict"] == "same model, byte for byte"
-    other = pretrain.create_model(pretrain.Recipe(seed=1))
-    close = replace(same, model=other, validation_loss=record["validation_loss"] + 0.015)
-    assert "within" in base_model.compare(cfg, close, model, record).loc["rebuilt", "verdict"]
-    far = replace(close, validation_loss=record["validation_loss"] + 0.03)
-    assert "more than" in base_model.compare(cfg, far, model, record).loc["rebuilt", "verdict"]
-    short = replace(cfg, n_tokens=4096)
-    assert "not compared" in base_model.compare(short, far, model, record).loc["rebuilt", "verdict"]
+    monkeypatch.setattr(pretrain, "validation_loss", lambda model: 1.6)
+    cfg = base_model.BaseModelParams(n_tokens=0, threads=2)
+    record = {"recipe": asdict(BASES["micro-1m/seed-0"])}
+    model = pretrain.create_model(TINY)
+
+    def verdict(rebuilt, params=cfg):
+        return base_model.compare(params, rebuilt, model, record).loc["rebuilt", "verdict"]
+
+    same = pretrain.Pretrained(model, [], 1.6, 0.0, True)
+    assert verdict(same) == "same model, byte for byte"
+    close = replace(same, model=pretrain.create_model(replace(TINY, seed=1)), validation_loss=1.615)
+    assert "within" in verdict(close)
+    assert "more than" in verdict(replace(close, validation_loss=1.63))
+    assert "not compared" in verdict(close, replace(cfg, n_tokens=4096))
+    assert "not compared" in verdict(close, replace(cfg, base_seed=1))
 
 
 def test_rebuild_saves_a_model_that_loads_as_it_was(tmp_path):
@@ -69,6 +80,5 @@ def test_rebuild_saves_a_model_that_loads_as_it_was(tmp_path):
 
 def test_an_untrained_model_fails_the_gates():
     """Gates that nothing can fail would gate nothing."""
-    model, tokenizer, _ = base_model.shipped()
-    table = base_model.gate_table(gates.check(pretrain.create_model(pretrain.Recipe()), tokenizer, 5))
+    table = base_model.gate_table(gates.check(pretrain.create_model(TINY), tokenizer.load(), 5))
     assert not table.loc[[name for name in table.index if name.startswith("document form")], "passed"].any()

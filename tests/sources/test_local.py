@@ -278,7 +278,7 @@ def test_resolve_refuses_what_a_run_would_trip_over(tmp_path):
         LOCAL.resolve(spec(path, n_train=261))
     with pytest.raises(InputError, match="on_bad_rows is 'skip'"):
         LOCAL.resolve(spec(path, on_bad_rows="skip"))
-    with pytest.raises(InputError, match="no noise"):
+    with pytest.raises(InputError, match="takes its rows as they are; leave noise_rate out"):
         LOCAL.resolve(spec(path, noise_rate=0.1))
     with pytest.raises(InputError, match="no task families"):
         LOCAL.resolve(spec(path, families=("opposite",)))

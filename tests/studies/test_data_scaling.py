@@ -20,7 +20,7 @@ def params(**changes):
 
 
 def result(spec, scores, status="done"):
-    items = tuple((f"{f}-{i}", f, "latent", "", value, value, 1.0, 2, 4) for f, i, value in scores)
+    items = tuple((f"{f}-{i}", f, "words", "latent", "", value, value, None, 1.0, 2, 4, "") for f, i, value in scores)
     return RunResult(spec, status, items)
 
 
@@ -69,7 +69,7 @@ def test_a_choice_refuses_test_results():
 
 def test_the_grid_has_the_untuned_base_and_equal_steps():
     specs = scaling_grid(params(sizes=(5, 10), seeds=(3, 4)), {"learning_rate": 1e-4, "train_embeddings": True})
-    assert [(s.data.n_train, s.seed) for s in specs] == [(0, 3), (5, 3), (5, 4), (10, 3), (10, 4)]
+    assert [(s.data.n_train, s.seed) for s in specs] == [(0, 3), (0, 4), (5, 3), (5, 4), (10, 3), (10, 4)]
     assert {(s.train.budget, s.train.budget_unit) for s in specs} == {(10.0, "steps")}
     assert all(s.tuning.train_embeddings and s.train.learning_rate == 1e-4 for s in specs)
 
@@ -114,8 +114,8 @@ def test_collect_is_the_whole_study():
         return [result(spec, [("f", 0, 1.0)]) for spec in specs]
 
     p = params(learning_rates=(1e-3, 2e-3))
-    assert len(collect(p, run)) == 1 + len(p.sizes) * len(p.seeds)
-    assert [len(batch) for batch in asked] == [2, 5]
+    assert len(collect(p, run)) == (1 + len(p.sizes)) * len(p.seeds)
+    assert [len(batch) for batch in asked] == [2, 6]
 
 
 def test_the_cpu_profile_is_the_study_that_was_promised():
