@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import sys
 import time
 import traceback
@@ -11,18 +10,19 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
-from itlib.errors import InputError, RunError
+from itlib.errors import InputError
 from itlib.evaluate import score_items
 from itlib.example import Example, Turn
 from itlib.generate import responses
+from itlib.probes import Prober
 from itlib.provenance import provenance
-from itlib.registry import methods, models, perturbations, selectors, sources
+from itlib.registry import methods, models, perturbations, sources
 from itlib.result import RunResult
-from itlib.selectors import SelectionContext
-from itlib.spec import DataSpec, EvalSpec, ModelSpec, RunSpec, stream
+from itlib.spec import EvalSpec, ModelSpec, RunSpec, stream
 from itlib.store import Store
 from itlib.template import encode
 from itlib.train import train
+from itlib.training_set import training_set
 
 
 def run_one(spec: RunSpec, store: Store, *, retry_failed: bool = False) -> RunResult:
@@ -70,28 +70,55 @@ def execute(spec: RunSpec, store: Store | None = None) -> RunResult:
     started = time.perf_counter()
     device = _device(spec.device)
     with _fixed_threads(spec.threads), torch.random.fork_rng(devices=_cuda_devices(spec.device)):
-        model, tokenizer = models.get(spec.base.model).load(spec.base)
+        model, tokenizer = load_base(spec)
         model = model.to(device)
-        weights = store.weights(spec) if store is not None else None
+        prober = _prober(spec, tokenizer)
+        weights = store.weights(spec) if store is not None and prober is None else None
         if weights is not None:
             model = methods.get(spec.tuning.method).load(model, spec.tuning, weights)
             record = store.training_record(spec)
             diverged, curve, totals = False, tuple(record["curve"]), record["totals"]
         else:
-            model, diverged, curve, totals = _tune(model, tokenizer, spec, store)
+            model, diverged, curve, totals = _tune(model, tokenizer, spec, store, prober)
         items, n_too_long = ((), 0) if diverged else _evaluate(model, tokenizer, spec)
     status = "diverged" if diverged else "done"
     totals = {**totals, "n_eval_too_long": n_too_long}
-    return RunResult(spec, status, items, curve, totals, provenance(time.perf_counter() - started))
+    probes = tuple(prober.rows) if prober else ()
+    return RunResult(spec, status, items, curve, totals, provenance(time.perf_counter() - started), probes=probes)
 
 
-def _tune(model: Any, tokenizer: Any, spec: RunSpec, store: Store | None) -> tuple[Any, bool, tuple, dict[str, Any]]:
+def load_base(spec: RunSpec) -> tuple[Any, Any]:
+    """Return the base model of a run, its weights drawn anew where the spec says so, and its tokenizer."""
+    import torch
+
+    model, tokenizer = models.get(spec.base.model).load(spec.base)
+    if spec.base.initialisation == "random":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(stream(spec.seed, "random weights").integers(2**31)))
+            model = type(model)(model.config).float().eval()
+    return model, tokenizer
+
+
+def _prober(spec: RunSpec, tokenizer: Any) -> Prober | None:
+    """Return what measures during training; a run that probes always trains, so that there is something to measure."""
+    if not spec.evaluate.n_probes:
+        return None
+    return Prober(spec, tokenizer, pad_id=pad_id(tokenizer), context_length=_context_length(spec.base))
+
+
+def _context_length(base: ModelSpec) -> int:
+    return models.get(base.model).context_length(base) or sys.maxsize
+
+
+def _tune(
+    model: Any, tokenizer: Any, spec: RunSpec, store: Store | None, prober: Prober | None
+) -> tuple[Any, bool, tuple, dict[str, Any]]:
     if spec.data.n_train == 0:
         return model, False, (), {"n_parameters": sum(p.numel() for p in model.parameters())}
     import torch
 
-    chosen, n_too_long = _select(spec)
-    encoded, audit = encode(chosen, tokenizer, max_length=spec.data.max_length)
+    data = training_set(spec, lambda: load_base(spec))
+    encoded, audit = encode(data.examples, tokenizer, max_length=spec.data.max_length)
     method = methods.get(spec.tuning.method)
     # Adapters and dropout draw from torch's own generator. It is seeded right before each of them, so that nothing
     # that ran earlier, such as a selector, can change what two arms of a comparison share.
@@ -99,53 +126,33 @@ def _tune(model: Any, tokenizer: Any, spec: RunSpec, store: Store | None) -> tup
     model = method.attach(model, spec.tuning)
     torch.manual_seed(int(stream(spec.seed, "dropout").integers(2**31)))
     fit = train if spec.train.trainer == "loop" else _transformers_trainer()
-    trace = fit(model, encoded, spec.train, seed=spec.seed, pad_id=pad_id(tokenizer), dtype=spec.base.dtype)
+    how = {"seed": spec.seed, "pad_id": pad_id(tokenizer), "dtype": spec.base.dtype}
+    trace = fit(model, encoded, spec.train, traits=data.traits, on_step=prober, **how)
     totals = {
         **trace.totals,
         "n_parameters": sum(p.numel() for p in model.parameters()),
         "n_trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "audit": {**asdict(audit), "n_pool_too_long": n_too_long},
+        "audit": {**asdict(audit), "n_pool_too_long": data.n_too_long},
     }
     if spec.keep_weights and store is not None and not trace.diverged:
+        base = _as_started(spec)
         store.put_weights(
-            spec, lambda folder: method.save(model, folder, spec.base), {"curve": trace.curve, "totals": totals}
+            spec, lambda folder: method.save(model, folder, base), {"curve": trace.curve, "totals": totals}
         )
     return model, trace.diverged, trace.curve, totals
 
 
-def _select(spec: RunSpec) -> tuple[list[Example], int]:
-    """Return the chosen examples, all of which fit ``max_length``, and how many of the pool do not."""
-    pool, n_too_long = _fitting_pool(spec.base, replace(spec.data, n_train=0, selector=""), spec.seed)
-    whole_pool = spec.data.n_train == spec.data.pool_size
-    budget = min(spec.data.n_train, len(pool)) if whole_pool else spec.data.n_train
-    if budget > len(pool):
-        raise InputError(
-            f"n_train is {budget}, but only {len(pool)} of {spec.data.pool_size} pool rows fit max_length "
-            f"{spec.data.max_length}"
-        )
-    context = SelectionContext(
-        rng=stream(spec.seed, "selection"),
-        load_base=lambda: models.get(spec.base.model).load(spec.base),
-        dev=lambda: sources.get(spec.data.source).held_out(spec.data, replace(spec.evaluate, split="dev")),
-    )
-    rows = [int(row) for row in selectors.get(spec.data.selector)(pool, budget, context)]
-    if not len(rows) == len(set(rows)) == budget:
-        raise RunError(f"selector '{spec.data.selector}' gave {len(set(rows))} unique rows, not {budget}")
-    return [pool[row] for row in rows], n_too_long
-
-
-@functools.lru_cache(maxsize=4)
-def _fitting_pool(base: ModelSpec, data: DataSpec, seed: int) -> tuple[tuple[Example, ...], int]:
-    """Return the pool rows that fit ``max_length``, and how many do not; N then counts what is trained on."""
-    pool = sources.get(data.source).pool(data, seed=seed)
-    encoded, audit = encode(pool, models.get(base.model).load(base)[1], max_length=data.max_length)
-    return tuple(pool[row.example_index] for row in encoded), audit.n_dropped_too_long
+def _as_started(spec: RunSpec) -> ModelSpec:
+    """Return the base that kept adapters belong to; one with random weights is not the base on the disk."""
+    if spec.base.initialisation == "pretrained":
+        return spec.base
+    return replace(spec.base, model_fingerprint=f"random weights of seed {spec.seed}, {spec.base.model_fingerprint}")
 
 
 def _evaluate(model: Any, tokenizer: Any, spec: RunSpec) -> tuple[tuple[tuple[Any, ...], ...], int]:
     """Return the scores of held-out and reference items, and how many items are longer than the model's context."""
     source = sources.get(spec.data.source)
-    context_length = models.get(spec.base.model).context_length(spec.base) or sys.maxsize
+    context_length = _context_length(spec.base)
     model.eval()
     scores: tuple[tuple[Any, ...], ...] = ()
     n_too_long = 0

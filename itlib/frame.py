@@ -2,7 +2,7 @@
 
 ``run_frame`` has one row per run, family and metric. Spec fields are columns under their own names. A failed or
 diverged run is one row with an empty metric and no value: never a missing row, never a zero.
-``item_frame`` has one row per run and item.
+``item_frame`` has one row per run and item; ``curve_frame`` and ``probe_frame`` show what happened during training.
 """
 
 from __future__ import annotations
@@ -65,6 +65,35 @@ def item_frame(results: Sequence[RunResult]) -> pd.DataFrame:
             frame.insert(0, name, value)
         frames.append(frame)
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(ITEM_COLUMNS))
+
+
+def probe_frame(results: Sequence[RunResult]) -> pd.DataFrame:
+    """Return one row per run, probed step and metric: what was measured during training; see ``itlib.probes``.
+
+    Columns: ``digest``, ``step`` (optimiser steps taken), ``metric``, ``value`` and all leaf fields of the spec except
+    paths. Runs without probes have no row.
+    """
+    rows = []
+    for result in results:
+        run = {"digest": digest(result.spec)[:12], **_spec_columns(result)}
+        for probe in result.probes:
+            metrics = ((name, value) for name, value in probe.items() if name != "step")
+            rows.extend({**run, "step": int(probe["step"]), "metric": name, "value": value} for name, value in metrics)
+    return pd.DataFrame(rows, columns=None if rows else ["digest", "step", "metric", "value"])
+
+
+def curve_frame(results: Sequence[RunResult]) -> pd.DataFrame:
+    """Return one row per run and point of its training curve, the first step included.
+
+    Columns: ``digest``, ``step``, ``loss`` (mean since the last point, nats per supervised token), ``gradient_norm``
+    (of that step, before clipping) and all leaf fields of the spec except paths.
+    """
+    rows = [
+        {"digest": digest(result.spec)[:12], **_spec_columns(result), **point, "step": int(point["step"])}
+        for result in results
+        for point in result.curve
+    ]
+    return pd.DataFrame(rows, columns=None if rows else ["digest", "step", "loss", "gradient_norm"])
 
 
 def audit_frame(results: Sequence[RunResult]) -> pd.DataFrame:

@@ -25,7 +25,15 @@ BATCH_TOKENS = 16384
 def responses(
     model: Any, tokenizer: Any, examples: Sequence[Example], *, pad_id: int, dtype: str, context_length: int
 ) -> list[str]:
-    """Return the greedy answer to every example, its last assistant turn left out.
+    """Return the greedy answer to every example as text; see ``finished_responses``."""
+    how = {"pad_id": pad_id, "dtype": dtype, "context_length": context_length}
+    return [text for text, _ in finished_responses(model, tokenizer, examples, **how)]
+
+
+def finished_responses(
+    model: Any, tokenizer: Any, examples: Sequence[Example], *, pad_id: int, dtype: str, context_length: int
+) -> list[tuple[str, bool]]:
+    """Return the greedy answer to every example, its last assistant turn left out, and whether it ended by itself.
 
     Generation ends at the stop token of the chat template, at the tokenizer's end of sequence, after
     ``MAX_NEW_TOKENS`` tokens, or where the context ends. Each run of blanks or line ends becomes one blank.
@@ -42,7 +50,15 @@ def responses(
     prompts = [encode_prompt(example, tokenizer) for example in examples]
     answers = greedy(model, prompts, stop_ids=sorted(stop), pad_id=pad_id, dtype=dtype, context_length=context_length)
     plain = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
-    return [" ".join(tokenizer.decode(answer, **plain).split()) for answer in answers]
+    return [
+        (" ".join(tokenizer.decode(answer, **plain).split()), len(answer) < room(prompt, context_length))
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ]
+
+
+def room(prompt: np.ndarray, context_length: int) -> int:
+    """Return how many tokens may follow a prompt, the stop token included; 0 or less where there is no place."""
+    return min(MAX_NEW_TOKENS, context_length - len(prompt))
 
 
 def greedy(
@@ -62,11 +78,11 @@ def greedy(
     import torch
 
     device = next(model.parameters()).device
-    room = np.array([min(MAX_NEW_TOKENS, context_length - len(prompt)) for prompt in prompts], dtype=int)
+    rooms = np.array([room(prompt, context_length) for prompt in prompts], dtype=int)
     answers: list[list[int]] = [[] for _ in prompts]
     with torch.inference_mode(), _plain_settings(model) as network:
-        for limit in sorted(set(room[room > 0].tolist())):
-            rows = np.flatnonzero(room == limit)
+        for limit in sorted(set(rooms[rooms > 0].tolist())):
+            rows = np.flatnonzero(rooms == limit)
             for group in micro_batches([len(prompts[row]) + limit for row in rows], BATCH_TOKENS):
                 input_ids, mask = pad_left([prompts[row] for row in rows[group]], pad_id)
                 with autocast(device, dtype):

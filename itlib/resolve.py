@@ -7,22 +7,28 @@ chosen components ignore take their defaults. A resolved spec can be hashed; an 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from itlib.batching import BUDGET_UNITS
 from itlib.errors import InputError, did_you_mean
 from itlib.models._folder import ATTENTION
+from itlib.ordering import NEEDS_FAMILIES, NEEDS_SECOND_PART, ORDERS
+from itlib.probes import probe_evaluation
 from itlib.registry import Registry, methods, models, perturbations, selectors, sources
-from itlib.spec import MethodSpec, RunSpec
+from itlib.spec import EvalSpec, MethodSpec, RunSpec, TrainSpec
 from itlib.train import SCHEDULES
+from itlib.training_set import document_count
 
 CORE_VERSION = 2  # raise when training or evaluation code changes what a number means
 LOOP_LIMIT = 50_000_000  # parameters; larger models go through transformers.Trainer
 TRAINERS = ("auto", "loop", "transformers")
 DTYPES = ("float32", "bfloat16")
 SPLITS = ("dev", "test")
+INITIALISATIONS = ("pretrained", "random")
 DEVICES = ("cpu", "cuda")
 MOST_EXAMPLES = 10**9  # examples seen in one run; more is a slip of the keyboard
 MOST_TOKENS = 10**12
+MOST_PRETRAINING = 0.9
 
 
 def resolve(spec: RunSpec) -> RunSpec:
@@ -35,11 +41,12 @@ def resolve(spec: RunSpec) -> RunSpec:
     """
     _check_choices(spec)
     _check_bounds(spec)
-    _check_budget(spec)
     base = models.get(spec.base.model).resolve(spec.base)
     source = sources.get(spec.data.source)
     data = source.resolve(spec.data)
     source.check_evaluation(data, spec.evaluate)
+    n_examples = _check_training(replace(spec, data=data), source) if data.n_train > 0 else 0
+    _check_budget(spec.train, n_examples)
     context = models.get(base.model).context_length(base)
     if 0 < context < data.max_length:
         raise InputError(f"max_length: {data.max_length} is above the {context} positions that the model was built for")
@@ -65,15 +72,26 @@ def _components(spec: RunSpec) -> tuple[str, ...]:
 def _without_ignored(spec: RunSpec) -> RunSpec:
     """Return the spec with every field that its components ignore at its default: one run, one digest."""
     tuning, data, evaluate, default = spec.tuning, spec.data, spec.evaluate, MethodSpec()
+    train = spec.train
     if data.noise_rate == 0:
         data = replace(data, noise_kinds=())
+    if data.n_train == 0:
+        data = replace(data, per_family_cap=0, n_mix=0, pretraining_share=0.0)
+        train = replace(train, order="mixed")
+        evaluate = replace(evaluate, n_probes=0)
+    if data.n_mix == 0:
+        data = replace(data, mix_families=())
+    if train.order != "dual_stage":
+        train = replace(train, kept_fraction=TrainSpec().kept_fraction)
+    if evaluate.n_probes == 0:
+        evaluate = replace(evaluate, probe_items=EvalSpec().probe_items)
     if tuning.method == "full":
         tuning = replace(tuning, rank=default.rank, alpha=default.alpha, targets=default.targets)
     else:
         tuning = replace(tuning, train_embeddings=False)
     if evaluate.perturbation == "none":
         evaluate = replace(evaluate, severity=0.0)
-    return replace(spec, tuning=tuning, data=data, evaluate=evaluate)
+    return replace(spec, tuning=tuning, data=data, train=train, evaluate=evaluate)
 
 
 def _check_choices(spec: RunSpec) -> None:
@@ -81,6 +99,8 @@ def _check_choices(spec: RunSpec) -> None:
         ("schedule", spec.train.schedule, SCHEDULES),
         ("budget_unit", spec.train.budget_unit, BUDGET_UNITS),
         ("trainer", spec.train.trainer, TRAINERS),
+        ("order", spec.train.order, ORDERS),
+        ("initialisation", spec.base.initialisation, INITIALISATIONS),
         ("dtype", spec.base.dtype, DTYPES),
         ("attention", spec.base.attention, ATTENTION),
         ("split", spec.evaluate.split, SPLITS),
@@ -102,11 +122,16 @@ def _check_bounds(spec: RunSpec) -> None:
             raise InputError(f"{name}: must be greater than 0, got {value:g}")
     for name, value in (
         ("warmup_fraction", train.warmup_fraction),
+        ("kept_fraction", train.kept_fraction),
         ("noise_rate", data.noise_rate),
         ("severity", evaluate.severity),
     ):
         if not 0 <= value <= 1:
             raise InputError(f"{name}: must be between 0 and 1, got {value:g}")
+    if not 0 <= data.pretraining_share <= MOST_PRETRAINING:
+        raise InputError(
+            f"pretraining_share: must be between 0 and {MOST_PRETRAINING:g}, got {data.pretraining_share:g}"
+        )
     if train.weight_decay < 0:
         raise InputError(f"weight_decay: must not be negative, got {train.weight_decay:g}")
     for name, value, least, most in (
@@ -115,6 +140,10 @@ def _check_bounds(spec: RunSpec) -> None:
         ("curve_points", train.curve_points, 1, 10_000),
         ("n_eval", evaluate.n_eval, 1, 100_000),
         ("n_reference", evaluate.n_reference, 0, 100_000),
+        ("n_probes", evaluate.n_probes, 0, 10_000),
+        ("probe_items", evaluate.probe_items, 1, 100_000),
+        ("per_family_cap", data.per_family_cap, 0, 10_000_000),
+        ("n_mix", data.n_mix, 0, 10_000_000),
         ("max_length", data.max_length, 1, 1_000_000),
         ("pool_size", data.pool_size, 0, 10_000_000),
         ("n_train", data.n_train, 0, 10_000_000),
@@ -130,18 +159,43 @@ def _check_bounds(spec: RunSpec) -> None:
             raise InputError(f"{name}: must be at most {most}, got {value}")
 
 
-def _check_budget(spec: RunSpec) -> None:
-    train, n_train = spec.train, spec.data.n_train
+def _check_training(spec: RunSpec, source: Any) -> int:
+    """Refuse parts and orders that cannot be, for resolved data; return how many examples one epoch has."""
+    train, data, evaluate = spec.train, spec.data, spec.evaluate
+    n_instructions = data.n_train + data.n_mix
+    n_documents = document_count(data.pretraining_share, n_instructions)
+    if data.pretraining_share > 0 and not n_documents:
+        raise InputError(
+            f"pretraining_share: {data.pretraining_share:g} beside {n_instructions} examples is not one document"
+        )
+    n_kept = 0
+    if train.order in NEEDS_SECOND_PART and not data.n_mix:
+        raise InputError(f"order: '{train.order}' needs a second part; set mix_families and n_mix")
+    if train.order in NEEDS_FAMILIES and hasattr(source, "rows"):
+        raise InputError(f"order: '{train.order}' goes by task families, which source '{data.source}' does not have")
+    if train.order == "dual_stage":
+        n_kept = round(train.kept_fraction * data.n_train)
+        if not n_kept:
+            raise InputError(f"kept_fraction: {train.kept_fraction:g} of {data.n_train} examples is not one example")
+    if evaluate.n_probes:
+        if not hasattr(source, "answer_like"):
+            raise InputError(f"n_probes: source '{data.source}' cannot tell an answer from a continuation; set it to 0")
+        source.check_evaluation(data, probe_evaluation(evaluate))
+    return n_instructions + n_documents + n_kept
+
+
+def _check_budget(train: TrainSpec, n_examples: int) -> None:
     budget, unit = train.budget, train.budget_unit
     if unit == "steps" and budget != int(budget):
         raise InputError(f"budget: steps come whole, got {budget:g}")
     if unit == "tokens" and budget > MOST_TOKENS:
         raise InputError(f"budget: must be at most {MOST_TOKENS} tokens, got {budget:g}")
-    seen = {"steps": budget * train.batch_size, "epochs": budget * n_train}.get(unit, 0)
+    seen = {"steps": budget * train.batch_size, "epochs": budget * n_examples}.get(unit, 0)
     if seen > MOST_EXAMPLES:
-        of = f"batches of {train.batch_size}" if unit == "steps" else f"{n_train} examples"
+        of = f"batches of {train.batch_size}" if unit == "steps" else f"{n_examples} examples"
         raise InputError(f"budget: {budget:g} {unit} of {of} see more than {MOST_EXAMPLES} examples, the most allowed")
-    if n_train > 0 and unit == "epochs" and round(seen) < 1:
+    if n_examples > 0 and unit == "epochs" and round(seen) < 1:
         raise InputError(
-            f"budget: {budget:g} epochs of {n_train} examples is not one training step; at least {1 / n_train:.3g} is"
+            f"budget: {budget:g} epochs of {n_examples} examples is not one training step; at least "
+            f"{1 / n_examples:.3g} is"
         )

@@ -30,6 +30,7 @@ class RunResult:
         totals: Counts of the whole run: steps, tokens, supervised tokens, parameters, audit of the loss mask.
         provenance: Versions, commit, device and wall time. Never part of a comparison between two results.
         error: One line, for a failed run.
+        probes: What was measured during training, one mapping per probed step; see ``itlib.probes``.
     """
 
     spec: RunSpec
@@ -39,6 +40,7 @@ class RunResult:
     totals: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     error: str = ""
+    probes: tuple[dict[str, float], ...] = ()
 
 
 def item_from_text(cells: Sequence[str]) -> tuple[Any, ...]:

@@ -33,10 +33,14 @@ class _Part:
 
 @dataclass(frozen=True)
 class ModelSpec(_Part):
-    """The base model. ``model`` is a registered name; ``model_path`` is a folder or hub id for "local" and "hub"."""
+    """The base model. ``model`` is a registered name; ``model_path`` is a folder or hub id for "local" and "hub".
+
+    ``initialisation`` "random" keeps the architecture and draws all weights anew from a stream of the run's seed.
+    """
 
     model: str = "micro-1m"
     base_seed: int = 0
+    initialisation: str = "pretrained"
     model_revision: str = ""
     model_fingerprint: str = ""
     dtype: str = "float32"
@@ -49,7 +53,9 @@ class ModelSpec(_Part):
 class DataSpec(_Part):
     """The instruction data a run trains on: a pool, and the selector that takes ``n_train`` examples from it.
 
-    ``n_train`` 0 evaluates the base model without tuning.
+    ``n_train`` 0 evaluates the base model without tuning. Beside the selected examples a run may train on a second
+    part, the first ``n_mix`` examples of ``mix_families``, and on pretraining documents, ``pretraining_share`` of all
+    sequences. ``per_family_cap`` leaves a pool at most that many examples of a family (0: no limit).
     """
 
     source: str = "microworld"
@@ -68,6 +74,10 @@ class DataSpec(_Part):
     pool_size: int = 3200
     selector: str = "random"
     n_train: int = 100
+    per_family_cap: int = 0
+    mix_families: tuple[str, ...] = ()
+    n_mix: int = 0
+    pretraining_share: float = 0.0
     max_length: int = 128
     on_bad_rows: str = "refuse"
     data_path: str = _runtime("")
@@ -86,7 +96,10 @@ class MethodSpec(_Part):
 
 @dataclass(frozen=True)
 class TrainSpec(_Part):
-    """Optimisation. ``budget`` counts ``budget_unit``; the schedule spans the steps that follow from it."""
+    """Optimisation. ``budget`` counts ``budget_unit``; the schedule spans the steps that follow from it.
+
+    ``order`` is a name of ``ordering.ORDERS``; ``kept_fraction`` belongs to "dual_stage".
+    """
 
     learning_rate: float = 1e-3
     schedule: str = "linear"
@@ -97,6 +110,8 @@ class TrainSpec(_Part):
     micro_batch_tokens: int = 1024
     budget: float = 150.0
     budget_unit: str = "steps"
+    order: str = "mixed"
+    kept_fraction: float = 0.0625
     curve_points: int = 10
     trainer: str = "auto"
 
@@ -106,6 +121,7 @@ class EvalSpec(_Part):
     """What is measured after training, and on which split. ``n_eval`` is items per family.
 
     The default phrasings are those that no pool holds, so test items are new in entities, operands and templates.
+    ``n_probes`` > 0 also measures during training, on ``probe_items`` dev items per family; see ``itlib.probes``.
     """
 
     split: str = "test"
@@ -116,6 +132,8 @@ class EvalSpec(_Part):
     perturbation: str = "none"
     severity: float = 0.0
     n_reference: int = 200
+    n_probes: int = 0
+    probe_items: int = 5
 
 
 @dataclass(frozen=True)

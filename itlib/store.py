@@ -99,9 +99,10 @@ class Store:
             RunError: The system refused the write (a full disk), or what is in the way can neither be read nor moved.
         """
         spec, folder = result.spec, self.folder(result.spec)
+        record = {"status": result.status, "curve": result.curve, "totals": result.totals, "probes": result.probes}
         files = {
             "spec.json": _json_bytes(flatten(spec)),
-            "result.json": _json_bytes({"status": result.status, "curve": result.curve, "totals": result.totals}),
+            "result.json": _json_bytes(record),
             "items.csv": _items_bytes(result.items),
             "provenance.json": _json_bytes(result.provenance),
         }
@@ -318,4 +319,5 @@ def _read_result(folder: Path, expect: RunSpec) -> RunResult:
         curve=tuple(record["curve"]),
         totals=record["totals"],
         provenance=json.loads((folder / "provenance.json").read_text()),
+        probes=tuple(record["probes"]),
     )

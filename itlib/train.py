@@ -9,20 +9,22 @@ from __future__ import annotations
 import contextlib
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from itlib.batching import micro_batches, plan_steps
-from itlib.spec import TrainSpec, stream
+from itlib.batching import micro_batches
+from itlib.ordering import Traits, training_steps
+from itlib.spec import TrainSpec
 from itlib.template import Encoded
 
 if TYPE_CHECKING:
     import torch
 
 SCHEDULES = ("constant", "linear", "cosine")
+OnStep = Callable[[Any, int, int], None]  # (model, steps taken, steps in all)
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,15 @@ def _accepts(model: Any, argument: str) -> bool:
 
 
 def train(
-    model: Any, examples: Sequence[Encoded], spec: TrainSpec, *, seed: int, pad_id: int, dtype: str
+    model: Any,
+    examples: Sequence[Encoded],
+    spec: TrainSpec,
+    *,
+    seed: int,
+    pad_id: int,
+    dtype: str,
+    traits: Sequence[Traits] = (),
+    on_step: OnStep | None = None,
 ) -> TrainingTrace:
     """Tune the weights of ``model`` that require gradients, in place.
 
@@ -108,6 +118,8 @@ def train(
         seed: Feeds the stream "order"; dropout is seeded by the caller.
         pad_id: Token id for padding; it is never seen by a real token.
         dtype: "bfloat16" runs the forward pass under autocast with float32 weights.
+        traits: What ``spec.order`` looks at, one per example; "mixed" needs none.
+        on_step: Called before the first step and after each one; it may look at the model and must leave it as it was.
 
     Returns:
         The trace. Loss is normalised by the supervised tokens of the effective batch.
@@ -115,13 +127,8 @@ def train(
     import torch
 
     device = next(model.parameters()).device
-    steps = plan_steps(
-        [len(e.input_ids) for e in examples],
-        budget=spec.budget,
-        budget_unit=spec.budget_unit,
-        batch_size=spec.batch_size,
-        rng=stream(seed, "order"),
-    )
+    steps = training_steps(examples, spec, seed=seed, traits=traits)
+    on_step = on_step or _nothing
     weights = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=spec.learning_rate, weight_decay=spec.weight_decay, fused=True)
     marks = set(np.unique(np.linspace(1, len(steps), min(spec.curve_points, len(steps))).round().astype(int)))
@@ -129,6 +136,7 @@ def train(
     losses: list[torch.Tensor] = []
     curve: list[dict[str, float]] = []
     totals = dict.fromkeys(("n_steps", "n_examples_seen", "n_tokens", "n_response_tokens", "n_padded_tokens"), 0)
+    on_step(model, 0, len(steps))
     for step, rows in enumerate(steps):
         batch = [examples[i] for i in rows]
         n_supervised = sum(int(e.response_mask[1:].sum()) for e in batch)
@@ -156,8 +164,13 @@ def train(
             if not (math.isfinite(mean_loss) and math.isfinite(float(gradient_norm))):
                 return TrainingTrace(True, tuple(curve), totals)
             curve.append({"step": step + 1, "loss": mean_loss, "gradient_norm": float(gradient_norm)})
+        on_step(model, step + 1, len(steps))
     model.eval()
     return TrainingTrace(not finite(weights), tuple(curve), totals)
+
+
+def _nothing(model: Any, step: int, n_steps: int) -> None:
+    """Watch no step."""
 
 
 def finite(weights: Sequence[torch.Tensor]) -> bool:

@@ -15,24 +15,31 @@ from typing import Any
 
 import numpy as np
 
-from itlib.batching import plan_steps
+from itlib.ordering import Traits, training_steps
 from itlib.spec import TrainSpec, stream
 from itlib.template import Encoded
-from itlib.train import TrainingTrace, finite, learning_rate_factor, pad_right
+from itlib.train import OnStep, TrainingTrace, finite, learning_rate_factor, pad_right
 
 IGNORED = -100  # the label that transformers leaves out of the loss
 
 
 def train_with_transformers(
-    model: Any, examples: Sequence[Encoded], spec: TrainSpec, *, seed: int, pad_id: int, dtype: str
+    model: Any,
+    examples: Sequence[Encoded],
+    spec: TrainSpec,
+    *,
+    seed: int,
+    pad_id: int,
+    dtype: str,
+    traits: Sequence[Traits] = (),
+    on_step: OnStep | None = None,
 ) -> TrainingTrace:
     """Tune a model in place through ``transformers.Trainer``; arguments and result are those of ``train.train``."""
     import torch
     from transformers import PrinterCallback, Trainer, TrainingArguments
 
     lengths = [len(e.input_ids) for e in examples]
-    rng = stream(seed, "order")
-    steps = plan_steps(lengths, budget=spec.budget, budget_unit=spec.budget_unit, batch_size=spec.batch_size, rng=rng)
+    steps = training_steps(examples, spec, seed=seed, traits=traits)
     steps = [rows[np.argsort([-lengths[i] for i in rows], kind="stable")] for rows in steps]
     per_device = rows_per_device(spec.batch_size, max(lengths), spec.micro_batch_tokens)
     visits = [examples[i] for rows in steps for i in rows]
@@ -51,7 +58,7 @@ def train_with_transformers(
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: learning_rate_factor(step, len(steps), spec.schedule, spec.warmup_fraction)
     )
-    recorder = _recorder()
+    recorder = _recorder(on_step)
     with tempfile.TemporaryDirectory() as folder, _global_random_state_kept():
         arguments = TrainingArguments(
             output_dir=folder,
@@ -82,6 +89,8 @@ def train_with_transformers(
             compute_loss_func=_token_mean,
         )
         trainer.remove_callback(PrinterCallback)
+        if on_step:
+            on_step(model, 0, len(steps))
         trainer.train()
     model.eval()
     n_steps = len(recorder.losses)
@@ -127,7 +136,7 @@ def rows_per_device(batch_size: int, longest: int, max_tokens: int) -> int:
     return max(fitting, default=1)
 
 
-def _recorder() -> Any:
+def _recorder(on_step: OnStep | None) -> Any:
     from transformers import TrainerCallback
 
     class Recorder(TrainerCallback):
@@ -145,6 +154,10 @@ def _recorder() -> Any:
                 if not (math.isfinite(self.losses[-1]) and math.isfinite(self.norms[-1])):
                     self.diverged = True
                     control.should_training_stop = True
+
+        def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+            if on_step:
+                on_step(model, state.global_step, state.max_steps)
 
     return Recorder()
 

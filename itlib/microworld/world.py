@@ -72,13 +72,13 @@ def category(family: str) -> str:
     return registry.get(family).category
 
 
-def check(mixture: Mixture, size: int) -> None:
-    """Refuse a pool that the world cannot give.
+def check(mixture: Mixture, size: int, *, keys: tuple[str, str] = ("families", "pool_size")) -> None:
+    """Refuse a pool that the world cannot give; ``keys`` name families and size in what is said.
 
     Raises:
         InputError: Unknown or repeated names, a value out of range, or more items than the world holds.
     """
-    _check_names(mixture.names, "families")
+    _check_names(mixture.names, keys[0])
     noise.check(mixture.noise_kinds, mixture.noise_rate)
     responses.check(mixture.response_wording, mixture.response_style)
     if mixture.phrasing_set in ADVERSARIAL:
@@ -91,7 +91,7 @@ def check(mixture: Mixture, size: int) -> None:
                 "family (0 means all)"
             )
         if not registry.get(name).size("pool"):
-            raise InputError(f"families: '{name}' can only be tested; nothing ever teaches it")
+            raise InputError(f"{keys[0]}: '{name}' can only be tested; nothing ever teaches it")
     if mixture.n_operands < 0:
         raise InputError(f"n_operands is {mixture.n_operands}; it is at least 1, or 0 for all")
     for key in ("imbalance", "second_language"):
@@ -104,7 +104,7 @@ def check(mixture: Mixture, size: int) -> None:
         raise InputError("phrasing_set 'name': families have names in the first language only; set second_language: 0")
     most = pool_limit(mixture)
     if not 0 <= size <= most:
-        raise InputError(f"pool_size is {size}; these families and phrasings hold at most {most} different items")
+        raise InputError(f"{keys[1]} is {size}; these families and phrasings hold at most {most} different items")
 
 
 def pool(size: int, *, seed: int, mixture: Mixture | None = None, **fields: object) -> list[Example]:

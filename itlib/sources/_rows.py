@@ -18,7 +18,8 @@ POLICIES = ("refuse", "quarantine")
 PHRASING_SETS = ("unobserved", "dev", "observed")  # what a study asks of the micro-world; rows ignore it
 WORLD_FIELDS = (
     "phrasing_set", "n_phrasings", "n_operands", "imbalance", "second_language",
-    "response_wording", "response_style", "noise_kinds", "noise_rate",
+    "response_wording", "response_style", "noise_kinds", "noise_rate", "per_family_cap", "mix_families", "n_mix",
+    "pretraining_share",
 )  # fmt: skip
 
 

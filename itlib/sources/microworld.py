@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields, replace
 
 from itlib.errors import InputError
 from itlib.example import Example, Turn
-from itlib.microworld import corpus, world
+from itlib.microworld import answers, corpus, world
 from itlib.registry import sources
 from itlib.sources._rows import POLICIES
 from itlib.spec import WORLD_VERSION, DataSpec, EvalSpec
@@ -17,6 +18,11 @@ WORLD = f"world-{WORLD_VERSION}"
 def mixture(data: DataSpec) -> world.Mixture:
     """Return what the pool of a spec is made of."""
     return world.Mixture(**{field.name: getattr(data, field.name) for field in fields(world.Mixture)})
+
+
+def mixed_in(data: DataSpec) -> world.Mixture:
+    """Return what the second part of the training set is made of: ``mix_families`` instead of ``families``."""
+    return replace(mixture(data), families=data.mix_families)
 
 
 class MicroworldSource:
@@ -43,7 +49,28 @@ class MicroworldSource:
         if data.pool_size < data.n_train:
             raise InputError(f"n_train is {data.n_train}, more than pool_size {data.pool_size}")
         world.check(mixture(data), data.pool_size)
-        return replace(data, data_fingerprint=WORLD, on_bad_rows=POLICIES[0])  # the world has no bad rows
+        self._check_parts(data)
+        cap = data.per_family_cap if data.per_family_cap < max(data.pool_size, data.n_mix) else 0
+        # the world has no bad rows
+        return replace(data, data_fingerprint=WORLD, on_bad_rows=POLICIES[0], per_family_cap=cap)
+
+    def _check_parts(self, data: DataSpec) -> None:
+        own, other = mixture(data).names, data.mix_families
+        for name in other:
+            world.category(name)
+            if name in own:
+                raise InputError(f"mix_families: '{name}' is one of families already; the two parts share no family")
+        if data.n_mix and not other:
+            raise InputError(f"n_mix is {data.n_mix}, but mix_families names no family to take them from")
+        if data.n_mix:
+            world.check(mixed_in(data), data.n_mix, keys=("mix_families", "n_mix"))
+        for key, n, names in (("n_train", data.n_train, own), ("n_mix", data.n_mix, other)):
+            most = data.per_family_cap * len(names)
+            if data.per_family_cap and n > most and not (key == "n_train" and n == data.pool_size):
+                raise InputError(
+                    f"{key} is {n}, but per_family_cap {data.per_family_cap} leaves at most {most} examples of "
+                    f"{len(names)} families"
+                )
 
     def check_evaluation(self, data: DataSpec, evaluation: EvalSpec) -> None:
         """Refuse an evaluation that the world cannot give.
@@ -64,6 +91,23 @@ class MicroworldSource:
         """Return the ``pool_size`` examples that a selector chooses from; see ``world.pool``."""
         return world.pool(data.pool_size, seed=seed, mixture=mixture(data))
 
+    def mix_size(self, data: DataSpec) -> int:
+        """Return the size of the pool that the second part comes from: the size of the first, as far as it goes."""
+        return min(max(data.pool_size, data.n_mix), world.pool_limit(mixed_in(data)))
+
+    def documents(self, *, seed: int) -> Iterator[Example]:
+        """Yield pretraining documents to train on, without end, of a stream that no base model was trained on."""
+        for index, text in enumerate(corpus.documents("beside instructions", seed)):
+            yield _document("pretraining", index, text)
+
+    def answer_like(self, response: str) -> bool:
+        """Return whether a response has the form of an answer; see ``answers.answer_like``."""
+        return answers.answer_like(response)
+
+    def truncated(self, example: Example) -> Example:
+        """Return the example with its instruction broken off; see ``answers.truncated``."""
+        return answers.truncated(example)
+
     def held_out(self, data: DataSpec, evaluation: EvalSpec) -> list[Example]:
         """Return ``n_eval`` fixed items per family of the asked split; see ``world.held_out``.
 
@@ -80,17 +124,12 @@ class MicroworldSource:
 
     def reference(self, data: DataSpec, n: int) -> list[Example]:
         """Return ``n`` held-out pretraining documents; loss on them measures what tuning makes a model forget."""
-        return [
-            Example(
-                id=f"reference/{index}",
-                turns=(Turn("assistant", text),),
-                family="reference",
-                category="reference",
-                familiarity="reference",
-                gold=text,
-            )
-            for index, text in enumerate(corpus.reference_text(n))
-        ]
+        return [_document("reference", index, text) for index, text in enumerate(corpus.reference_text(n))]
+
+
+def _document(kind: str, index: int, text: str) -> Example:
+    turns = (Turn("assistant", text),)
+    return Example(f"{kind}/{index}", turns, family=kind, category=kind, familiarity=kind, gold=text)
 
 
 sources.register("microworld", version=2)(MicroworldSource())
