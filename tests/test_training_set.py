@@ -90,8 +90,8 @@ def test_documents_are_none_that_measure_forgetting(base):
 def test_too_few_rows_are_said(base):
     with pytest.raises(InputError, match="n_train is 50, but only .* of 60 pool rows fit max_length 16 and per_f"):
         parts(base, n_train=50, max_length=16, per_family_cap=3)
-    with pytest.raises(InputError, match="n_mix is 60, but only .* of 60 mixed-in rows fit max_length 24"):
-        parts(base, n_mix=60, mix_families=("chain_1", "chain_2"), max_length=24)
+    with pytest.raises(InputError, match="n_mix is 60, but only .* of 60 mixed-in rows fit max_length 30"):
+        parts(base, n_mix=60, mix_families=("chain_1", "worked_chain_3"), max_length=30)
 
 
 REFUSED = {

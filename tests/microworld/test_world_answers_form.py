@@ -1,4 +1,4 @@
-"""Answer or continuation: every answer of the world (sentences apart) is one, no document is, others by their reading."""
+"""Answer or continuation: every answer of the world is one (sentences apart), no document is, and cases by hand."""
 
 from itertools import islice
 
