@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from itlib.batching import plan_steps
+from itlib.errors import InputError
 from itlib.microworld.families import FAMILIARITIES
 from itlib.spec import TrainSpec, stream
 from itlib.template import Encoded
@@ -58,7 +59,7 @@ def training_steps(
         traits: One per example; "mixed" needs none.
 
     Raises:
-        InputError: The budget buys no step.
+        InputError: The budget buys no step, or ``kept_fraction`` keeps no example.
     """
     rows, in_stage_two = _rows(spec, traits, len(examples), seed)
     steps = plan_steps(
@@ -82,6 +83,18 @@ def training_steps(
     return [arranged[start : start + spec.batch_size] for start in range(0, len(arranged), spec.batch_size)]
 
 
+def kept_count(fraction: float, n_first: int) -> int:
+    """Return how many examples of the first part the second stage keeps, to the nearest one.
+
+    Raises:
+        InputError: That is none, so that the order would silently be "sequential".
+    """
+    kept = round(fraction * n_first)
+    if not kept:
+        raise InputError(f"kept_fraction: {fraction:g} of {n_first} examples is not one example")
+    return kept
+
+
 def _rows(spec: TrainSpec, traits: Sequence[Traits], n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows that passes go over, and which of them belong to a second stage.
 
@@ -92,7 +105,7 @@ def _rows(spec: TrainSpec, traits: Sequence[Traits], n: int, seed: int) -> tuple
         return rows, np.zeros(n, dtype=bool)
     parts = np.array([trait.part for trait in traits])
     first = np.flatnonzero(parts == FIRST)
-    kept = stream(seed, "kept").permutation(first)[: round(spec.kept_fraction * len(first))]
+    kept = stream(seed, "kept").permutation(first)[: kept_count(spec.kept_fraction, len(first))]
     return np.concatenate([rows, np.sort(kept)]), np.concatenate([parts == SECOND, np.ones(len(kept), dtype=bool)])
 
 

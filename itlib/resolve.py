@@ -12,7 +12,7 @@ from typing import Any
 from itlib.batching import BUDGET_UNITS
 from itlib.errors import InputError, did_you_mean
 from itlib.models._folder import ATTENTION
-from itlib.ordering import NEEDS_FAMILIES, NEEDS_SECOND_PART, ORDERS
+from itlib.ordering import NEEDS_FAMILIES, NEEDS_SECOND_PART, ORDERS, kept_count
 from itlib.probes import probe_evaluation
 from itlib.registry import Registry, methods, models, perturbations, selectors, sources
 from itlib.spec import EvalSpec, MethodSpec, RunSpec, TrainSpec
@@ -163,25 +163,21 @@ def _check_training(spec: RunSpec, source: Any) -> int:
     """Refuse parts and orders that cannot be, for resolved data; return how many examples one epoch has."""
     train, data, evaluate = spec.train, spec.data, spec.evaluate
     n_instructions = data.n_train + data.n_mix
-    n_documents = document_count(data.pretraining_share, n_instructions)
-    if data.pretraining_share > 0 and not n_documents:
-        raise InputError(
-            f"pretraining_share: {data.pretraining_share:g} beside {n_instructions} examples is not one document"
-        )
-    n_kept = 0
+    n_examples = n_instructions + document_count(data.pretraining_share, n_instructions)
     if train.order in NEEDS_SECOND_PART and not data.n_mix:
         raise InputError(f"order: '{train.order}' needs a second part; set mix_families and n_mix")
     if train.order in NEEDS_FAMILIES and hasattr(source, "rows"):
         raise InputError(f"order: '{train.order}' goes by task families, which source '{data.source}' does not have")
     if train.order == "dual_stage":
-        n_kept = round(train.kept_fraction * data.n_train)
-        if not n_kept:
-            raise InputError(f"kept_fraction: {train.kept_fraction:g} of {data.n_train} examples is not one example")
+        n_examples += kept_count(train.kept_fraction, data.n_train)
     if evaluate.n_probes:
         if not hasattr(source, "answer_like"):
             raise InputError(f"n_probes: source '{data.source}' cannot tell an answer from a continuation; set it to 0")
-        source.check_evaluation(data, probe_evaluation(evaluate))
-    return n_instructions + n_documents + n_kept
+        try:
+            source.check_evaluation(data, probe_evaluation(evaluate))
+        except InputError as error:
+            raise InputError(f"probe_items: {error}") from None
+    return n_examples
 
 
 def _check_budget(train: TrainSpec, n_examples: int) -> None:

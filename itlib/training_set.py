@@ -43,7 +43,7 @@ def training_set(spec: RunSpec, load_base: Callable[[], tuple[Any, Any]]) -> Tra
         load_base: Returns model and tokenizer, for selectors that score with the base.
 
     Raises:
-        InputError: Too few rows fit ``max_length`` and ``per_family_cap``.
+        InputError: Too few rows fit ``max_length`` and ``per_family_cap``, or ``pretraining_share`` is no document.
         RunError: The selector broke its promise.
     """
     selected, n_too_long = _selected(spec, load_base)
@@ -56,8 +56,15 @@ def training_set(spec: RunSpec, load_base: Callable[[], tuple[Any, Any]]) -> Tra
 
 
 def document_count(share: float, n_examples: int) -> int:
-    """Return how many documents beside ``n_examples`` make up ``share`` of all sequences, to the nearest one."""
-    return round(share / (1.0 - share) * n_examples)
+    """Return how many documents beside ``n_examples`` make up ``share`` of all sequences, to the nearest one.
+
+    Raises:
+        InputError: A share above 0 comes to no document at all.
+    """
+    count = round(share / (1.0 - share) * n_examples)
+    if share > 0 and not count:
+        raise InputError(f"pretraining_share: {share:g} beside {n_examples} examples is not one document")
+    return count
 
 
 def capped(examples: Sequence[Example], cap: int) -> list[Example]:

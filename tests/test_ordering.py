@@ -9,6 +9,7 @@ import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from itlib.errors import InputError
 from itlib.microworld.families import FAMILIARITIES
 from itlib.ordering import DOCUMENT, FIRST, ORDERS, SECOND, Traits, training_steps
 from itlib.spec import TrainSpec
@@ -29,7 +30,8 @@ def data(n_first=14, n_second=6, n_documents=3, seed=0):
 
 def steps(order, unit="epochs", seed=0, **changes):
     rows, traits = data(**changes.pop("data", {}))
-    spec = TrainSpec(order=order, budget=BUDGETS[unit], budget_unit=unit, batch_size=5, **changes)
+    fields = {"budget": BUDGETS[unit], "budget_unit": unit, "batch_size": 5} | changes
+    spec = TrainSpec(order=order, **fields)
     return training_steps(rows, spec, seed=seed, traits=traits), rows, traits
 
 
@@ -113,6 +115,21 @@ def test_two_stages_see_what_they_should(fraction, unit):
         assert set(before) == set(range(n_first)) and len(kept) == n_kept
     assert len(kept) <= n_kept
     assert abs(len(seen) * stage_two / (n_first + stage_two) - len(seen[begin:])) <= stage_two
+
+
+def test_one_epoch_of_two_stages_sees_everything_once_and_what_is_kept_twice():
+    batches, _, traits = steps("dual_stage", budget=1, kept_fraction=0.3, data={"n_documents": 0})
+    seen = np.concatenate(batches).tolist()
+    n_first, n_second, n_kept = 14, 6, 4
+    stage_one, stage_two = Counter(seen[:n_first]), Counter(seen[n_first:])
+    assert stage_one == dict.fromkeys(range(n_first), 1) and len(seen) == n_first + n_second + n_kept
+    assert set(stage_two.values()) == {1}
+    assert Counter(traits[row].part for row in stage_two) == {FIRST: n_kept, SECOND: n_second}
+
+
+def test_keeping_less_than_one_example_is_refused():
+    with pytest.raises(InputError, match="kept_fraction: 0.02 of 14 examples is not one example"):
+        steps("dual_stage", kept_fraction=0.02)
 
 
 def test_what_two_stages_keep_nests_and_does_not_depend_on_the_second_part():

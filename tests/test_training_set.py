@@ -121,7 +121,7 @@ REFUSED = {
     ),
     "kept more than all": ({"kept_fraction": 1.5}, "kept_fraction: must be between 0 and 1"),
     "initialisation": ({"initialisation": "randm"}, "initialisation: .*did you mean 'random'"),
-    "too many probe items": ({"n_probes": 2, "probe_items": 5000}, "n_eval is 5000; family .* dev items"),
+    "too many probe items": ({"n_probes": 2, "probe_items": 5000}, "^probe_items: n_eval is 5000; family .* dev items"),
     "no probe items": ({"n_probes": 2, "probe_items": 0}, "probe_items: must be greater than 0"),
 }
 
