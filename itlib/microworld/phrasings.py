@@ -47,6 +47,7 @@ SETS = {
     "unobserved_wrapper": ("unobserved", "observed"),
     "unobserved_phrase": ("observed", "unobserved"),
     "dev": ("dev", "dev"),
+    "dev_wrapper": ("dev", "observed"),
     "name": ("", ""),
     "none": ("", ""),
     "negated": ("negated", "observed"),
@@ -97,8 +98,9 @@ def phrasings(family: str, which: str) -> tuple[Phrasing, ...]:
 
     Args:
         family: A registered family.
-        which: A key of ``SETS``: "observed" (32 templates), "unobserved" (8), "dev" (4), "unobserved_wrapper" (16),
-            "unobserved_phrase" (16), "name" (1, the family's name and the operands), "none" (1, the operands alone),
+        which: A key of ``SETS``: "observed" (32 templates), "unobserved" (8), "dev" (4), "unobserved_wrapper",
+            "dev_wrapper" and "unobserved_phrase" (16 each), "name" (1, the family's name and the operands), "none" (1,
+            the operands alone),
             "negated" (16), "wrong_task" and "wrong_task_literal" (32, equal texts, scored by the item's own family or
             by what they ask for), "random" (8).
 

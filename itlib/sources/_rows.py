@@ -15,7 +15,8 @@ from itlib.sources._formats import Parsed
 from itlib.spec import DataSpec, EvalSpec
 
 POLICIES = ("refuse", "quarantine")
-PHRASING_SETS = ("unobserved", "dev", "observed")  # what a study asks of the micro-world; rows ignore it
+# what a study asks of the micro-world; rows ignore it
+PHRASING_SETS = ("unobserved", "unobserved_wrapper", "dev", "dev_wrapper", "observed")
 WORLD_FIELDS = (
     "phrasing_set", "n_phrasings", "n_operands", "imbalance", "second_language",
     "response_wording", "response_style", "noise_kinds", "noise_rate", "per_family_cap", "mix_families", "n_mix",

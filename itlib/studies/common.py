@@ -24,7 +24,8 @@ from itlib.sources import resolve_name as resolve_source
 from itlib.spec import RunSpec, with_fields
 
 PROFILES = ("smoke", "cpu", "gpu-micro", "gpu", "paper")
-PHRASINGS = ("observed", "unobserved")
+# test phrasings -> those that choices are made on
+PHRASINGS = {"observed": "dev_wrapper", "unobserved_wrapper": "dev_wrapper", "unobserved": "dev"}
 DEVICES = ("auto", "cpu", "cuda")
 MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 65536}  # small pieces waste less padding; a GPU wants large ones
 Run = Callable[[Sequence[RunSpec]], list[RunResult]]
@@ -43,7 +44,9 @@ class StudyParams:
     pool_size: int = param(400, help="examples in the micro-world pool; a file is always taken whole", minimum=1)
     n_eval: int = param(6, help="evaluation items per family; of a file, in all", minimum=1)
     eval_phrasing_set: str = param(
-        "unobserved", help="test phrasings of the micro-world; unobserved ones are in no pool", choices=PHRASINGS
+        "unobserved_wrapper",
+        help="test phrasings of the micro-world; no pool has the unobserved ones",
+        choices=tuple(PHRASINGS),
     )
     n_reference: int = param(30, help="held-out pretraining documents that measure drift", minimum=0)
     device: str = param("cpu", help="auto takes a GPU when there is one", choices=DEVICES)
@@ -183,15 +186,21 @@ def check_unique(params: StudyParams, *names: str) -> None:
 
 
 def on_dev(spec: RunSpec, *, n_eval: int) -> RunSpec:
-    """Return the same run evaluated on development items and phrasings, which no test ever uses."""
-    return with_fields(spec, split="dev", eval_phrasing_set="dev", n_eval=n_eval, n_reference=0)
+    """Return the same run evaluated on development items and phrasings, which no test ever uses.
+
+    Development phrasings are as new as the test phrasings: other wrappers, and other noun phrases only where the test
+    has other ones too.
+    """
+    phrasing_set = PHRASINGS[spec.evaluate.eval_phrasing_set]
+    return with_fields(spec, split="dev", eval_phrasing_set=phrasing_set, n_eval=n_eval, n_reference=0)
 
 
 def best_on_dev(results: Sequence[RunResult], fields: Sequence[str]) -> dict[str, Any]:
-    """Return the setting of ``fields`` with the best mean score over families and seeds, on dev items only.
+    """Return the first setting of ``fields`` that is within one standard error of the best, on dev items only.
 
-    Exact match is maximised, response NLL minimised. A setting with a diverged or failed run is never chosen; ties
-    go to the setting that comes first.
+    The score is the mean over families and seeds of exact match, or of response NLL with its sign turned; the standard
+    error is that of the best setting over its seeds (0 with one seed). A setting with a diverged or failed run is never
+    chosen. Settings come in the order of the results, so that a grid lists first what is preferred among equals.
 
     Raises:
         RunError: Every setting has a failed run, or a result was not measured on dev.
@@ -201,17 +210,15 @@ def best_on_dev(results: Sequence[RunResult], fields: Sequence[str]) -> dict[str
     frame = run_frame(results)
     by = measure(frame)
     sign = -1.0 if by.falling else 1.0
-    best: tuple[float, dict[str, Any]] | None = None
+    scored: list[tuple[pd.Series, dict[str, Any]]] = []
     for setting, group in frame.groupby(list(fields), sort=False):
-        values = group.loc[group["metric"] == by.metric].groupby("family")["value"].mean()
-        if (group["status"] != "done").any() or values.empty:
-            continue
-        score = sign * float(values.mean())
-        if not math.isfinite(score):
-            continue
-        if best is None or score > best[0]:
-            best = (score, dict(zip(fields, setting, strict=True)))
-    if best is None:
+        values = sign * group.loc[group["metric"] == by.metric].groupby(["seed", "family"])["value"].mean()
+        per_seed = values.groupby("seed").mean()
+        if (group["status"] == "done").all() and math.isfinite(per_seed.mean()):
+            scored.append((per_seed, dict(zip(fields, setting, strict=True))))
+    if not scored:
         reasons = [result.error or result.status for result in results if result.status != "done"]
         raise RunError(f"no setting finished all its dev runs; the first that stopped: {next(iter(reasons), 'none')}")
-    return best[1]
+    best = max((per_seed for per_seed, _ in scored), key=lambda per_seed: per_seed.mean())
+    enough = best.mean() - (best.std() / math.sqrt(len(best)) if len(best) > 1 else 0.0)
+    return next(setting for per_seed, setting in scored if per_seed.mean() >= enough)

@@ -29,8 +29,8 @@ def test_choices_are_made_on_dev_with_seeds_of_their_own():
     dev = choice_grid(p)
     assert len(dev) == 8 and {spec.evaluate.split for spec in dev} == {"dev"}
     assert {spec.seed for spec in dev} == {1000, 1001}
-    assert {spec.evaluate.eval_phrasing_set for spec in dev} == {"dev"}
-    assert {spec.evaluate.eval_phrasing_set for spec in scaling_grid(p, {})} == {"unobserved"}
+    assert {spec.evaluate.eval_phrasing_set for spec in dev} == {"dev_wrapper"}
+    assert {spec.evaluate.eval_phrasing_set for spec in scaling_grid(p, {})} == {"unobserved_wrapper"}
     assert {spec.evaluate.split for spec in scaling_grid(p, {"learning_rate": 1e-3})} == {"test"}
 
 
