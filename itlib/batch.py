@@ -130,21 +130,25 @@ def _load_grid(path: str, changes: Mapping[str, Any], runtime: Mapping[str, Any]
 
 
 def headline_studies(profile: str, study: str | None) -> list[str]:
-    """Return the params files of a profile's headline studies, or of one of them.
+    """Return the params files of a profile's headline studies (the numbered ones), or of any one study.
 
     Raises:
-        InputError: Unknown study, or a profile that is no folder of params with at least one headline study.
+        InputError: Unknown study, a profile that is no folder of params with at least one headline study, or a study
+            that has no params for the profile.
     """
     root = project_root() / "params"
     headline = [name for name in STUDIES if name[:2].isdigit()]
     known = sorted({path.parent.name for name in headline for path in root.glob(f"*/{name}.yaml")})
     if profile not in known:
         raise InputError(f"--profile: '{profile}' is not one of {', '.join(known)}{did_you_mean(profile, known)}")
-    if study is not None and study not in headline:
-        hint = did_you_mean(study, headline)
-        raise InputError(f"study '{study}' is not one of {', '.join(headline)}{hint}")
-    files = {name: root / profile / f"{name}.yaml" for name in headline}
-    return [str(path) for name, path in files.items() if name == study or (study is None and path.is_file())]
+    if study is not None and study not in STUDIES:
+        raise InputError(f"study '{study}' is not one of {', '.join(STUDIES)}{did_you_mean(study, STUDIES)}")
+    files = [root / profile / f"{name}.yaml" for name in ([study] if study else headline)]
+    found = [str(path) for path in files if path.is_file()]
+    if study and not found:
+        profiles = sorted(path.parent.name for path in root.glob(f"*/{study}.yaml"))
+        raise InputError(f"study '{study}' has no params for profile '{profile}'; it has {', '.join(profiles)}")
+    return found
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 
 import papermill
 import pytest
@@ -70,6 +71,10 @@ def test_profiles_and_studies_that_are_there():
     assert headline_studies("smoke", None) and headline_studies("smoke", "01_data_scaling") == [SMOKE]
     with pytest.raises(InputError, match="did you mean '01_data_scaling'"):
         headline_studies("smoke", "01_data_scalling")
+    assert [Path(path).stem for path in headline_studies("cpu", "world")] == ["world"]
+    assert not {"world", "base_model"} & {Path(path).stem for path in headline_studies("cpu", None)}
+    with pytest.raises(InputError, match="study 'world' has no params for profile 'gpu'; it has cpu, smoke"):
+        headline_studies("gpu", "world")
 
 
 def test_a_report_folder_that_cannot_be_written_is_refused_before_the_runs(results):
