@@ -46,23 +46,28 @@ def base_against_tuned(table: pd.DataFrame) -> Axes:
         for name in names:
             own = table[table["familiarity"] == name]
             ax.plot(own["in_context"], own["tuned"], shape[name], color=paint[name], ls="", label=name)
-        for place, group in ((0.08, table[table["in_context"] < 0.5]), (1.08, table[table["in_context"] >= 0.5])):
-            _name_points(ax, group.sort_values("tuned"), place)
+        for own in (table[table["in_context"] < 0.5], table[table["in_context"] >= 0.5]):
+            _name_points(ax, own.sort_values("tuned"), own["in_context"].max() + 0.08)
         ax.set(xlabel="accuracy of the base in context", ylabel="exact match after tuning", xlim=(-0.04, 1.35))
-        ax.set_ylim(-0.06, max(1.06, LABEL_STEP * len(table)))
+        ax.set_ylim(-0.06, 1.06)
         ax.set_xticks(np.linspace(0, 1, 6))
         ax.set_yticks(np.linspace(0, 1, 6))
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(names))
     return ax
 
 
-def _name_points(ax: Axes, group: pd.DataFrame, place: float) -> None:
-    """Write names in a column beside their points, from below, far enough apart to be read."""
-    height = -1.0
-    for row in group.itertuples():
-        height = max(row.tuned, height + LABEL_STEP)
-        ax.plot([row.in_context + 0.012, place - 0.008], [row.tuned, height], "-", lw=0.4, color=GREY, zorder=0)
-        ax.text(place, height, row.family.replace("_", " "), va="center", fontsize=6)
+def _name_points(ax: Axes, group: pd.DataFrame, beside: float) -> None:
+    """Write names in a column beside their points, far enough apart to be read and inside the scale."""
+    heights = group["tuned"].to_list()
+    for place in range(1, len(heights)):
+        heights[place] = max(heights[place], heights[place - 1] + LABEL_STEP)
+    top = 1.0
+    for place in reversed(range(len(heights))):
+        heights[place] = top = min(heights[place], top)
+        top -= LABEL_STEP
+    for height, row in zip(heights, group.itertuples(), strict=True):
+        ax.plot([row.in_context + 0.012, beside - 0.008], [row.tuned, height], "-", lw=0.4, color=GREY, zorder=0)
+        ax.text(beside, height, row.family.replace("_", " "), va="center", fontsize=6)
 
 
 def two_positions(curve: pd.DataFrame, points: pd.DataFrame, found: Positions) -> Axes:
