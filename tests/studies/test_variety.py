@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from itlib.errors import InputError
@@ -246,6 +247,20 @@ def test_views_show_what_the_frame_holds():
     assert set(curve["role"]) == set(variety_views.LINES) and len(points) == 3 * 2 * 8
     compared = variety_views.base_and_tuned(data).set_index("family")
     assert compared.loc["b/y", "in_context"] == pytest.approx(0.1) and np.allclose(compared["tuned"], 0.7)
+
+
+def test_names_of_families_stay_apart_and_inside_the_figure():
+    from itlib.studies.variety_figures import LABEL_STEP, base_against_tuned
+
+    names = world.default_families()
+    known = [0.0 if families.get(name).familiarity in ("flat", "composed") else 1.0 for name in names]
+    about = [families.get(name).familiarity for name in names]
+    table = pd.DataFrame({"family": names, "familiarity": about, "in_context": known, "tuned": 0.97})
+    places = [text.get_position() for text in base_against_tuned(table).texts]
+    assert len(places) == 21 and all(0 <= height <= 1 for _, height in places)
+    for column in {beside for beside, _ in places}:
+        heights = sorted(height for beside, height in places if beside == column)
+        assert np.diff(heights).min() >= LABEL_STEP - 1e-9
 
 
 def test_embeddings_and_pool_size_of_the_shared_runs_are_kept(cpu, designed):
