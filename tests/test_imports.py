@@ -15,6 +15,7 @@ HEAVY = {"torch", "transformers", "peft", "datasets", "matplotlib", "seaborn", "
 PLOTTING = {"matplotlib", "seaborn", "scipy", "statsmodels"}
 ANALYSIS = (
     "early_stopping", "frame", "stats", "scaling", "curvefit", "signflip", "tables", "figures", "claims", "report",
+    "roles",
 )  # fmt: skip
 EXECUTION = (
     "batching", "constraints", "engines", "evaluate", "execute", "generate", "methods", "microworld", "models",

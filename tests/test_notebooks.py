@@ -14,8 +14,14 @@ from itlib.workspace import project_root
 NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
 STUDIES = [path for path in NOTEBOOKS if path.stem[:2].isdigit()]
 LINES = 15  # a longer code cell is machinery and belongs into the package
-FIGURES = {"01_data_scaling": {"familiarity", "families", "fits", "drift"}}
-TABLES = {"01_data_scaling": {"data", "audit", "bases", "families", "claims"}}
+FIGURES = {
+    "01_data_scaling": {"familiarity", "families", "fits", "drift"},
+    "01b_variety": {"variety", "positions", "templates", "tasks", "base_and_tuned"},
+}
+TABLES = {
+    "01_data_scaling": {"data", "audit", "bases", "families", "claims"},
+    "01b_variety": {"audit", "in_context", "claims"},
+}
 
 
 def names(paths):
