@@ -104,17 +104,17 @@ def first_reaching(scores: pd.Series, share: float) -> float:
     return float(scores.index[(scores >= share * most - 1e-9).to_numpy().argmax()])
 
 
-def early_table(frame: pd.DataFrame, *, early: float) -> pd.DataFrame:
+def early_table(frame: pd.DataFrame, *, early: float, metric: str = METRIC) -> pd.DataFrame:
     """Return per run of the grid its early signals and its final score.
 
     Columns: ``seed``, ``batch_size``, ``learning_rate``, ``gradient_norm`` (mean over the curve's points within the
     first ``early`` share of the steps, the first step included), ``early_loss`` (mean over those steps), ``value``
-    (exact match on test items, NaN for a run that did not finish).
+    (``metric`` on test items, NaN for a run that did not finish).
     """
     keys = ["seed", "batch_size", "learning_rate"]
     tested = _of(frame, "test", "grid")
-    if METRIC not in set(tested["metric"]):
-        raise LookupError(f"no row has metric '{METRIC}'")
+    if metric not in set(tested["metric"]):
+        raise LookupError(f"no row has metric '{metric}'")
     curves = _of(frame, "curve", "grid").pivot(index=[*keys, "budget", "step"], columns="metric", values="value")
     rows = []
     for key, curve in curves.reset_index().groupby(keys, sort=True):
@@ -124,14 +124,14 @@ def early_table(frame: pd.DataFrame, *, early: float) -> pd.DataFrame:
         loss = float(np.average(first["training_loss"], weights=lengths)) if len(first) else np.nan
         rows.append((*key, first["gradient_norm"].mean(), loss))
     signals = pd.DataFrame(rows, columns=[*keys, "gradient_norm", "early_loss"])
-    final = run_points(tested, METRIC, by=["batch_size"], x="learning_rate")
+    final = run_points(tested, metric, by=["batch_size"], x="learning_rate")
     return signals.merge(final, on=keys, how="left")
 
 
-def scores(frame: pd.DataFrame, arm: str) -> np.ndarray:
-    """Return exact match of an arm on test items, one per seed of the frame; NaN where a run is missing."""
+def scores(frame: pd.DataFrame, arm: str, metric: str = METRIC) -> np.ndarray:
+    """Return the score of an arm on test items, one per seed of the frame; NaN where a run is missing."""
     rows = _of(frame, "test", arm)
-    table = seed_curves(rows, METRIC)
+    table = seed_curves(rows, metric)
     return table.reindex(sorted(frame["seed"].unique())).iloc[:, 0].to_numpy(dtype=float)
 
 
