@@ -14,8 +14,14 @@ from itlib.workspace import project_root
 NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
 STUDIES = [path for path in NOTEBOOKS if path.stem[:2].isdigit()]
 LINES = 15  # a longer code cell is machinery and belongs into the package
-FIGURES = {"01_data_scaling": {"familiarity", "families", "fits", "drift"}}
-TABLES = {"01_data_scaling": {"data", "audit", "bases", "families", "claims"}}
+FIGURES = {
+    "01_data_scaling": {"familiarity", "families", "fits", "drift"},
+    "01d_recipe": {"learning", "batches", "signals"},
+}
+TABLES = {
+    "01_data_scaling": {"data", "audit", "bases", "families", "claims"},
+    "01d_recipe": {"audit", "milestones", "recipes", "claims"},
+}
 
 
 def names(paths):

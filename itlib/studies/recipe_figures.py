@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import StrMethodFormatter
 
 from itlib.figures import new_figure
 from itlib.theme import GREY, TWO_COLUMN, colours, markers, themed
@@ -41,6 +42,7 @@ def learning(probes: pd.DataFrame, stops: pd.DataFrame) -> np.ndarray:
             ylabel="reference loss (nats per token)", xlabel="optimiser steps (triangles: where the rule stops)"
         )
         axes[1].set_xscale("symlog", linthresh=1)
+        axes[1].xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes[1].set_xlim(left=0)
     return axes
 

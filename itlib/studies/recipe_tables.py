@@ -56,7 +56,10 @@ def sentence(table: pd.DataFrame) -> str:
     """Return, in words, what the milestones say about stopping early."""
     if not len(table):
         return "No run was probed, so nothing can be said about stopping early."
-    means = table[["form_step", "content_step", "last"]].mean()
+    form, content = (
+        f"reaches nine tenths of its maximum at step {steps.mean():.0f}" if steps.notna().any() else "is never right"
+        for steps in (table["form_step"], table["content_step"])
+    )
     stopped = table.dropna(subset=["stop"])
     spared = (stopped["drift_at_end"] - stopped["drift_at_stop"]).mean()
     rule = (
@@ -65,7 +68,4 @@ def sentence(table: pd.DataFrame) -> str:
         if len(stopped)
         else f"the rule stops none of {len(table)} runs"
     )
-    return (
-        f"Form reaches nine tenths of its maximum at step {means['form_step']:.0f} and content at step "
-        f"{means['content_step']:.0f} of {means['last']:.0f}; {rule}."
-    )
+    return f"Of {table['last'].mean():.0f} steps, form {form} and content {content}; {rule}."
