@@ -17,10 +17,12 @@ LINES = 15  # a longer code cell is machinery and belongs into the package
 FIGURES = {
     "01_data_scaling": {"familiarity", "families", "fits", "drift"},
     "01d_recipe": {"learning", "batches", "signals"},
+    "01e_efficiency": {"models", "lengths", "new", "disagreement"},
 }
 TABLES = {
     "01_data_scaling": {"data", "audit", "bases", "families", "claims"},
     "01d_recipe": {"audit", "milestones", "recipes", "claims"},
+    "01e_efficiency": {"audit", "models", "needs", "claims"},
 }
 
 

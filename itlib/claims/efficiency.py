@@ -1,6 +1,7 @@
 """Estimators of the efficiency claims: one effect per seed, NaN where a seed is incomplete or has no answer.
 
 They read the frame of ``studies.efficiency.evidence``: one row per arm, run, family and metric, after training.
+``examples`` is the N that an arm varies.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def three_gains(frame: pd.DataFrame) -> dict[str, np.ndarray]:
     if missing := {"pretrained", "random"} - set(rows["initialisation"]):
         raise LookupError(f"no run starts from {' or '.join(sorted(missing))} weights")
     budgets = sorted(rows["budget"].unique())
-    if len(budgets) < 2 or rows["n_train"].nunique() < 2:
+    if len(budgets) < 2 or rows["examples"].nunique() < 2:
         raise LookupError("gains need at least two sizes and two training lengths")
     cells = {
         (start, budget): _table(frame, rows[(rows["initialisation"] == start) & (rows["budget"] == budget)])
@@ -122,8 +123,7 @@ def _curve(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
 
 def _table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Seeds of the whole frame by the sizes of these rows."""
-    sizes = rows["n_train"] if "size" not in rows.columns else rows["size"]
-    table = seed_curves(rows.assign(size=sizes), METRIC, x="size")
+    table = seed_curves(rows, METRIC, x="examples")
     return table.reindex(sorted(frame["seed"].unique()))
 
 

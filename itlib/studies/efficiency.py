@@ -142,9 +142,9 @@ def new_designs(params: EfficiencyParams, base: RunSpec) -> dict[str, list[RunSp
 
 
 def evidence(results: Mapping[str, Sequence[RunResult]]) -> pd.DataFrame:
-    """Return what the claims read: ``run_frame`` by arm, with ``size`` for the N that an arm varies."""
+    """Return what the claims read: ``run_frame`` by arm, with ``examples`` for the N that an arm varies."""
     frame = arm_frame(results)
-    return frame.assign(size=frame["n_train"].where(frame["arm"] != NEW_TUNED, frame["n_mix"]))
+    return frame.assign(examples=frame["n_train"].where(frame["arm"] != NEW_TUNED, frame["n_mix"]))
 
 
 def collect(params: EfficiencyParams, run: Run) -> list[RunResult]:

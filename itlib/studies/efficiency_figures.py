@@ -43,7 +43,7 @@ def disagreement(curves: dict[str, pd.DataFrame], *, y_label: str) -> np.ndarray
             curve = curves[column]
             shown = curve[curve[column].isin(names)]
             if len(shown):
-                scaling_curves(shown, by=column, x="size", y_label=y_label, ax=ax)
+                scaling_curves(shown, by=column, x="examples", y_label=y_label, ax=ax)
             ax.set_title(title, pad=20)
             ax.set_ylim(-0.03, 1.4)
             ax.set_yticks([0, 0.25, 0.5, 0.75, 1.0])

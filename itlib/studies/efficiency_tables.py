@@ -21,7 +21,7 @@ GROUPS = {
 
 
 def curves(
-    frame: pd.DataFrame, arms: Sequence[str], metric: str, by: str, x: str = "size"
+    frame: pd.DataFrame, arms: Sequence[str], metric: str, by: str, x: str = "examples"
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return mean curves and run-level points of some arms, grouped by a column that no two of them share a value of.
 
@@ -48,7 +48,7 @@ def positions(frame: pd.DataFrame, arm: str = "middle model") -> pd.DataFrame:
     """Return per group of families how its exact match grows with N: the numbers behind the disagreement of two papers.
 
     Columns: ``group``, ``first`` and ``last`` (exact match at the smallest and largest N), ``middle`` (the geometric
-    mean of these N), ``share`` (of the mean gain, reached there), ``last_gain`` (over the last fourfold of N), ``seeds``.
+    mean of these N), ``share`` (of the mean gain, reached there), ``last_gain`` (over the last fourfold), ``seeds``.
     Groups without rows are left out.
     """
     rows = frame[(frame["arm"] == arm) & (frame["metric"] == "exact_match")]
@@ -57,7 +57,7 @@ def positions(frame: pd.DataFrame, arm: str = "middle model") -> pd.DataFrame:
         (column, values), *_ = where.items()
         if not rows[column].isin(values).any():
             continue
-        table = seed_curves(rows, "exact_match", where=where, x="size").dropna()
+        table = seed_curves(rows, "exact_match", where=where, x="examples").dropna()
         if not len(table) or table.shape[1] < 2:
             continue
         smallest, largest = float(min(table.columns)), float(max(table.columns))
@@ -77,16 +77,13 @@ def sentence(table: pd.DataFrame) -> str:
     if not len(table):
         return "These data have no exact match by family, so nothing can be said about where the papers disagree."
     middle = int(table["middle"].iloc[0])
-    parts = [f"at {middle} examples " + ", ".join(_share_in_words(row) for row in table.to_dict("records"))]
-    parts += ["over the last fourfold " + ", ".join(f"{r['group']} gains {r['last_gain']:+.2f}" for r in _rows(table))]
-    return f"Of the exact match gained over the range, {'; '.join(parts)}."
-
-
-def _rows(table: pd.DataFrame) -> list[dict]:
-    return table.to_dict("records")
+    rows = table.to_dict("records")
+    shares = ", ".join(_share_in_words(row) for row in rows)
+    gains = ", ".join(f"{row['group']} {row['last_gain']:+.2f}" for row in rows)
+    return f"Gain reached at {middle} examples: {shares}. Gain over the last fourfold of examples: {gains}."
 
 
 def _share_in_words(row: dict) -> str:
     if not np.isfinite(row["share"]):
-        return f"{row['group']} has none to share (no gain)"
-    return f"{row['group']} has {row['share']:.0%} of its own ({row['first']:.2f} to {row['last']:.2f})"
+        return f"{row['group']} gains nothing"
+    return f"{row['group']} {row['share']:.0%} ({row['first']:.2f} to {row['last']:.2f} over the range)"
