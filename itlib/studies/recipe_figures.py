@@ -22,7 +22,7 @@ def learning(probes: pd.DataFrame, stops: pd.DataFrame) -> np.ndarray:
 
     Args:
         probes: Probe rows: ``digest``, ``step``, ``metric``, ``value``.
-        stops: From ``early_stopping.stopping_steps``: each run's stopping step is a tick on the axis of steps.
+        stops: From ``recipe_tables.stops``: each run's stopping step is a tick on the axis of steps.
 
     Returns:
         Axes of shape (2,).

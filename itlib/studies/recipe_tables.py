@@ -23,15 +23,20 @@ def milestones(frame: pd.DataFrame) -> pd.DataFrame:
     probes = frame[frame["kind"] == "probe"]
     if not len(probes):
         return pd.DataFrame(columns=list(MILESTONES))
-    stops = stopping_steps(probes, metric=FOLLOWING).set_index("digest")["stop"]
+    stop_of = stops(probes).set_index("digest")["stop"]
     rows = []
     for seed, table in probe_table(frame).items():
         form, content = (first_reaching(table[name], SHARE) for name in (FOLLOWING, METRIC))
-        stop, last = stops[table.attrs["digest"]], float(table.index[-1])
+        stop, last = stop_of[table.attrs["digest"]], float(table.index[-1])
         drift = table[DRIFT] - table[DRIFT].iloc[0] if DRIFT in table else pd.Series(np.nan, index=table.index)
         at = [drift.loc[step] if np.isfinite(step) else np.nan for step in (form, stop, last)]
         rows.append((seed, form, content, stop, last, *at))
     return pd.DataFrame(rows, columns=list(MILESTONES))
+
+
+def stops(probes: pd.DataFrame) -> pd.DataFrame:
+    """Return where the rule of ``early_stopping``, on full instructions, would have stopped each probed run."""
+    return stopping_steps(probes, metric=FOLLOWING)
 
 
 def grid_scores(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
