@@ -103,8 +103,13 @@ def designs(params: EfficiencyParams, setting: Mapping[str, Any]) -> Designs:
       the same for other models; where one base is shipped, all seeds tune that one.
     * "length": sizes crossed with training lengths and initial weights.
     * "new, base" and "new, tuned": see ``new_designs``.
+
+    Raises:
+        InputError: New families are asked of data that has none, or a model or data cannot be found.
     """
     base = tuned_base(params, setting)
+    if params.new_families and base.data.source != "microworld":
+        raise InputError(f"new_families: data '{params.data}' has no task families; leave the list empty")
     cells = {MIDDLE: grid(base, n_train=params.sizes)}
     for arm, model, sizes in (
         (SMALLER, params.smaller_model, params.smaller_sizes),

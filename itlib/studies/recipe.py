@@ -57,8 +57,8 @@ BATCHES = ("small", "large")
 class RecipeParams(ChosenParams):
     """Parameters of ``01d_recipe``."""
 
-    probed_size: int = param(64, help="training examples of the probed run; 0 leaves it out", minimum=0)
-    n_probes: int = param(4, help="log-spaced probes of the probed run, beside step 0", minimum=1)
+    probed_size: int = param(64, help="training examples of the probed run", minimum=1)
+    n_probes: int = param(4, help="log-spaced probes beside step 0; 0 leaves the probed run out", minimum=0)
     probe_items: int = param(2, help="dev items per family of a probe", minimum=1)
     size: int = param(32, help="training examples of all other runs", minimum=1)
     small_batch: int = param(8, help="examples per step of the small batch", minimum=1)
@@ -133,7 +133,7 @@ def designs(params: RecipeParams, setting: Mapping[str, Any], rates: Mapping[str
     probes = {"n_train": params.probed_size, "n_probes": params.n_probes, "probe_items": params.probe_items}
     default = with_fields(base, n_train=params.size)
     cells = {
-        "probed": [with_fields(base, **probes)] if params.probed_size else [],
+        "probed": [with_fields(base, **probes)] if params.n_probes else [],
         "default": [default],
         "plain": [with_fields(default, warmup_fraction=0.0, schedule="constant")],
         "grid": batch_grid(params, base),

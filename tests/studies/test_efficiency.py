@@ -210,6 +210,13 @@ def test_mistakes_are_refused_in_one_line_naming_the_key(changes, message):
     assert "\n" not in str(caught.value)
 
 
+def test_data_without_families_refuses_new_ones(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(f'{{"instruction": "say {i}", "output": "{i}"}}\n' for i in range(40)))
+    with pytest.raises(InputError, match="new_families: data .* has no task families; leave the list empty"):
+        efficiency.candidates(params(data=str(rows)))
+
+
 @pytest.mark.parametrize("key", ["smaller_model", "larger_model"])
 def test_an_unknown_model_is_refused_before_any_run(key):
     with pytest.raises(InputError, match="micro-2m"):

@@ -109,7 +109,7 @@ def test_the_cpu_profile_costs_what_its_file_says():
 
 
 def test_the_probed_arm_can_be_left_out():
-    assert recipe.designs(params(probed_size=0), SETTING, RATES)["probed"] == []
+    assert recipe.designs(params(n_probes=0), SETTING, RATES)["probed"] == []
 
 
 def test_collect_is_the_whole_study():
@@ -162,9 +162,9 @@ def test_a_size_above_the_pool_is_refused_before_any_run():
         ({"schedule": "cosinus"}, "cosine"),
         ({"warmup_fraction": 1.5}, "warmup_fraction"),
         ({"weight_decay": -1}, "weight_decay"),
-        ({"n_probes": 0}, "n_probes"),
+        ({"n_probes": -1}, "n_probes"),
         ({"probe_items": 0}, "probe_items"),
-        ({"probed_size": -1}, "probed_size"),
+        ({"probed_size": 0}, "probed_size"),
         ({"size": 0}, "size"),
         ({"choice_size": 0}, "choice_size"),
         ({"choice_eval": 0}, "choice_eval"),
