@@ -11,4 +11,6 @@ STUDIES: dict[str, str] = {
     "elicitation": "itlib.studies.elicitation:ElicitationParams",
     "01_data_scaling": "itlib.studies.data_scaling:DataScalingParams",
     "01b_variety": "itlib.studies.variety:VarietyParams",
+    "01d_recipe": "itlib.studies.recipe:RecipeParams",
+    "01e_efficiency": "itlib.studies.efficiency:EfficiencyParams",
 }
