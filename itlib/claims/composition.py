@@ -95,10 +95,15 @@ def restored_share(
 
 
 def strategy_table(
-    frame: pd.DataFrame, general: Sequence[str], special: Sequence[str], n: int, families: Sequence[str]
+    frame: pd.DataFrame,
+    general: Sequence[str],
+    special: Sequence[str],
+    n: int,
+    families: Sequence[str],
+    *,
+    orders: Sequence[str] = ("mixed", "sequential", "dual_stage"),
 ) -> pd.DataFrame:
     """Return the accuracy of ``families`` as seeds by order, of ``n`` examples of each part."""
-    orders = ("mixed", "sequential", "dual_stage")
     arms = {order: beside(special, general, n, n, order) for order in orders}
     return arm_table(frame, arms, metric=METRIC, families=families)
 
@@ -108,8 +113,7 @@ def sequential_gain(
     frame: pd.DataFrame, *, general: Sequence[str], special: Sequence[str], n: int
 ) -> dict[str, np.ndarray]:
     """SC30: general families, trained last, in sequential minus mixed training."""
-    arms = {order: beside(special, general, n, n, order) for order in ("mixed", "sequential")}
-    table = arm_table(frame, arms, metric=METRIC, families=general)
+    table = strategy_table(frame, general, special, n, general, orders=("mixed", "sequential"))
     return {"sequential_gain": (table["sequential"] - table["mixed"]).to_numpy()}
 
 

@@ -10,4 +10,5 @@ STUDIES: dict[str, str] = {
     "world": "itlib.studies.world:WorldParams",
     "elicitation": "itlib.studies.elicitation:ElicitationParams",
     "01_data_scaling": "itlib.studies.data_scaling:DataScalingParams",
+    "01c_composition": "itlib.studies.composition:CompositionParams",
 }
