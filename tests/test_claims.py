@@ -14,6 +14,7 @@ from itlib.registry import claims as registry
 from itlib.registry import families
 
 DECLARED = claims.claim_ids()
+SCALING = ("SC1", "SC2", "SC7")  # those that the planted curves of this file are about
 
 
 def _families(**curves):
@@ -50,7 +51,7 @@ def test_families_named_in_claims_exist():
         assert set(names) <= set(families.names())
 
 
-@pytest.mark.parametrize("claim_id", DECLARED)
+@pytest.mark.parametrize("claim_id", SCALING)
 def test_claims_are_reproduced_where_they_hold(claim_id):
     frame = planted.frame(_late_bloomers() if claim_id == "SC2" else None)
     verdict = _judge(claim_id, frame)

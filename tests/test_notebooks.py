@@ -15,7 +15,11 @@ NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
 STUDIES = [path for path in NOTEBOOKS if path.stem[:2].isdigit()]
 LINES = 15  # a longer code cell is machinery and belongs into the package
 FIGURES = {"01_data_scaling": {"familiarity", "families", "fits", "drift"}}
+FIGURES["01c_composition"] = {
+    "mixing", "amounts", "ratio", "strategies", "sequence", "caps", "documents", "orders", "curriculum",
+}  # fmt: skip
 TABLES = {"01_data_scaling": {"data", "audit", "bases", "families", "claims"}}
+TABLES["01c_composition"] = {"audit", "documents", "variance", "claims"}
 
 
 def names(paths):

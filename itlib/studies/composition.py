@@ -50,10 +50,7 @@ __all__ = [
 CLAIMS = ("SC4", "SC5", "SC6", "SC30", "SC11", "SC12", "SC22", "O11", "O12")
 STRATEGIES = ("mixed", *NEEDS_SECOND_PART)
 ARRANGEMENTS = tuple(order for order in ORDERS if order not in NEEDS_SECOND_PART)
-GENERAL = (
-    "first_letter", "opposite", "past", "plural", "category", "colour", "size", "country", "home", "job",
-    "alphabetical", "bigger", "longer",
-)  # fmt: skip
+GENERAL = ("opposite", "plural", "colour", "home", "longer")
 SPECIAL = ("two_hop", "copy", "last_word", "swap", "addition")
 
 
