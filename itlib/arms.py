@@ -27,10 +27,9 @@ def select(frame: pd.DataFrame, fields: Mapping[str, Any]) -> pd.DataFrame:
     for name, value in fields.items():
         if name not in frame.columns:
             raise LookupError(f"the frame does not say '{name}' of its runs")
-        value = " ".join(map(str, value)) if isinstance(value, (tuple, list)) else value
-        keep &= frame[name] == value
+        keep &= frame[name] == _as_written(value)
         if not keep.any():
-            raise LookupError(f"no run has {name} {value!r} beside {_words(fields, until=name)}")
+            raise LookupError(f"no run has {name} {_shown(value)}{_beside(fields, name)}")
     return frame[keep]
 
 
@@ -109,7 +108,17 @@ def variance_shares(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"source": names, **columns})
 
 
-def _words(fields: Mapping[str, Any], until: str) -> str:
-    before = list(fields)[: list(fields).index(until)]
-    shown = (f"{name} {fields[name]!r}" for name in before if fields[name] not in ((), "", 0, 0.0))
-    return ", ".join(shown) or "the rest"
+def _as_written(value: Any) -> Any:
+    return " ".join(map(str, value)) if isinstance(value, (tuple, list)) else value
+
+
+def _shown(value: Any) -> str:
+    text = repr(_as_written(value))
+    return text if len(text) <= 40 else f"{text[:36]} ...'"
+
+
+def _beside(fields: Mapping[str, Any], name: str) -> str:
+    """Return what was asked for before ``name``, without what is empty or 0."""
+    before = list(fields)[: list(fields).index(name)]
+    shown = ", ".join(f"{other} {_shown(fields[other])}" for other in before if fields[other])
+    return f" beside {shown}" if shown else ""

@@ -63,6 +63,7 @@ def sentence(table: pd.DataFrame, positions: Sequence[Position]) -> str:
         if not about:
             continue
         said = ", ".join(f"{stand((row.low, row.high), position)} {position.paper}" for position in about)
-        number = f"{row.mean:+.3f} [{row.low:+.3f}, {row.high:+.3f}]" if row.seeds else "no complete seed"
+        number = f"{row.mean:+.3f}" if row.seeds else "no number"
+        number += f" [{row.low:+.3f}, {row.high:+.3f}]" if np.isfinite(row.low) else " and no interval"
         clauses.append(f"{row.effect}, {number} over {row.seeds} seeds, {said}")
     return "; ".join(clauses) + "."

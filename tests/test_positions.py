@@ -39,4 +39,4 @@ def test_the_sentence_is_made_of_the_numbers():
     said = positions.sentence(table, [SAME, OTHER])
     assert said == "slope, +0.050 [+0.050, +0.050] over 8 seeds, speaks against A, agrees with B."
     nothing = positions.sentence(positions.measured({"slope": [np.nan]}), [SAME])
-    assert nothing == "slope, no complete seed over 0 seeds, cannot decide on A."
+    assert nothing == "slope, no number and no interval over 0 seeds, cannot decide on A."

@@ -65,7 +65,9 @@ class CompositionParams(StudyParams):
     n_fixed: int = param(32, help="examples of a part that is held fixed, and of both in the strategies", minimum=1)
     ratio_amounts: tuple[int, ...] = param((8, 16, 32), help="examples of the other part beside it", minimum=1)
     strategies: tuple[str, ...] = param(STRATEGIES, help="orders of the two parts", choices=STRATEGIES)
-    kept_fraction: float = param(0.0625, help="of the first part, in the second stage of dual_stage", maximum=1)
+    kept_fraction: float = param(
+        0.0625, help="of the first part, in the second stage of dual_stage", exclusive_minimum=0, maximum=1
+    )
     imbalance: float = param(1.5, help="Zipf exponent of the unbalanced pool that caps act on", minimum=0, maximum=10)
     cap_size: int = param(64, help="examples of the unbalanced pool", minimum=1)
     caps: tuple[int, ...] = param((4, 8), help="most examples of a family; 0 is no cap and always run", minimum=1)

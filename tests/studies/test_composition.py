@@ -140,6 +140,7 @@ def test_the_defaults_make_a_study_too():
         ({"strategies": ["sequential", "dual_stag"]}, "strategies.*dual_stage"),
         ({"kept_fraction": 0.001}, "kept_fraction: .* is not one example"),
         ({"kept_fraction": 1.5}, "kept_fraction"),
+        ({"kept_fraction": -0.5}, "kept_fraction"),
         ({"imbalance": -1.0}, "imbalance"),
         ({"caps": [64]}, "caps: 64 caps nothing in a pool of cap_size 64"),
         ({"caps": [0]}, "caps"),
