@@ -16,6 +16,8 @@ PLOTTING = {"matplotlib", "seaborn", "scipy", "statsmodels"}
 ANALYSIS = (
     "early_stopping", "frame", "stats", "scaling", "curvefit", "signflip", "tables", "figures", "claims", "report",
     "roles",
+    "arms", "early_stopping", "frame", "positions", "stats", "scaling", "curvefit", "signflip", "tables", "figures",
+    "claims", "report",
 )  # fmt: skip
 EXECUTION = (
     "batching", "constraints", "engines", "evaluate", "execute", "generate", "methods", "microworld", "models",

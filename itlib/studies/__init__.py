@@ -13,4 +13,5 @@ STUDIES: dict[str, str] = {
     "01b_variety": "itlib.studies.variety:VarietyParams",
     "01d_recipe": "itlib.studies.recipe:RecipeParams",
     "01e_efficiency": "itlib.studies.efficiency:EfficiencyParams",
+    "01c_composition": "itlib.studies.composition:CompositionParams",
 }
