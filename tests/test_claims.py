@@ -12,7 +12,6 @@ from itlib.claims import data_scaling
 from itlib.errors import InputError
 from itlib.registry import claims as registry
 from itlib.registry import families
-from itlib.studies.data_scaling import CLAIMS as DATA_SCALING
 
 DECLARED = claims.claim_ids()
 OF_DATA_SCALING = ("SC1", "SC2", "SC7")

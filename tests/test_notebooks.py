@@ -22,6 +22,14 @@ TABLES = {
     "01_data_scaling": {"data", "audit", "bases", "families", "claims"},
     "01b_variety": {"audit", "in_context", "claims"},
 }
+FIGURES |= {
+    "01d_recipe": {"learning", "batches", "signals"},
+    "01e_efficiency": {"models", "lengths", "new", "disagreement"},
+}
+TABLES |= {
+    "01d_recipe": {"audit", "milestones", "recipes", "claims"},
+    "01e_efficiency": {"audit", "models", "needs", "claims"},
+}
 
 
 def names(paths):

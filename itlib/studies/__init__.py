@@ -11,7 +11,7 @@ STUDIES: dict[str, str] = {
     "elicitation": "itlib.studies.elicitation:ElicitationParams",
     "01_data_scaling": "itlib.studies.data_scaling:DataScalingParams",
     "01b_variety": "itlib.studies.variety:VarietyParams",
+    "01c_composition": "itlib.studies.composition:CompositionParams",
     "01d_recipe": "itlib.studies.recipe:RecipeParams",
     "01e_efficiency": "itlib.studies.efficiency:EfficiencyParams",
-    "01c_composition": "itlib.studies.composition:CompositionParams",
 }
