@@ -14,10 +14,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "itlib"
 HEAVY = {"torch", "transformers", "peft", "datasets", "matplotlib", "seaborn", "pandas", "scipy", "statsmodels"}
 PLOTTING = {"matplotlib", "seaborn", "scipy", "statsmodels"}
 ANALYSIS = (
-    "early_stopping", "frame", "stats", "scaling", "curvefit", "signflip", "tables", "figures", "claims", "report",
-    "roles",
-    "arms", "early_stopping", "frame", "positions", "stats", "scaling", "curvefit", "signflip", "tables", "figures",
-    "claims", "report",
+    "arms", "roles", "early_stopping", "frame", "positions", "stats", "scaling", "curvefit", "signflip",
+    "tables", "figures", "claims", "report",
 )  # fmt: skip
 EXECUTION = (
     "batching", "constraints", "engines", "evaluate", "execute", "generate", "methods", "microworld", "models",
