@@ -152,3 +152,9 @@ def test_a_failed_run_takes_its_seed_out():
     assert [np.isnan(values).tolist().index(True) for values in effects.values()] == [2, 2]
     found = judge(load_claim("SC10"), data)
     assert found.verdict == "not_run" and "7 of 8 seeds" in found.reason
+
+
+def test_only_complete_seeds_count_also_where_one_arm_would_do():
+    cells = families_arms(0.05, 0.0) + in_context(dict.fromkeys(HELD, 0.9))
+    effects = variety.tuned_minus_in_context(fail(frame(cells), "families", 2, 5))["tuned_minus_in_context"]
+    assert np.isnan(effects).tolist() == [False] * 5 + [True] + [False] * 2
