@@ -11,7 +11,8 @@ from itlib.registry import families
 
 EVERY = world.every_family()
 COUNTS = {
-    "observed": 32, "unobserved": 8, "dev": 4, "unobserved_wrapper": 16, "unobserved_phrase": 16, "negated": 16,
+    "observed": 32, "unobserved": 8, "dev": 4, "dev_wrapper": 16, "unobserved_wrapper": 16, "unobserved_phrase": 16,
+    "negated": 16,
     "wrong_task": 32, "wrong_task_literal": 32, "random": 8, "name": 1, "none": 1,
 }  # fmt: skip
 FUNCTION_WORDS = frozenset(
