@@ -22,6 +22,10 @@ TABLES = {
     "01_data_scaling": {"data", "audit", "bases", "families", "claims"},
     "01b_variety": {"audit", "in_context", "claims"},
 }
+FIGURES["01c_composition"] = {
+    "mixing", "amounts", "ratio", "strategies", "sequence", "caps", "documents", "orders", "curriculum",
+}  # fmt: skip
+TABLES["01c_composition"] = {"audit", "documents", "variance", "claims"}
 FIGURES |= {
     "01d_recipe": {"learning", "batches", "signals"},
     "01e_efficiency": {"models", "lengths", "new", "disagreement"},
