@@ -94,19 +94,20 @@ def train_with_transformers(
         trainer.train()
     model.eval()
     n_steps = len(recorder.losses)
-    seen = visits[: n_steps * spec.batch_size]
-    totals = {
-        "n_steps": n_steps,
+    totals = {"n_steps": n_steps, **_totals(visits[: n_steps * spec.batch_size], per_device)}
+    diverged = recorder.diverged or not finite(weights)
+    return TrainingTrace(diverged, _thin(recorder, spec.curve_points), totals)
+
+
+def _totals(seen: Sequence[Encoded], per_device: int) -> dict[str, int]:
+    """Count examples and tokens of the rows that were trained on, padded as their device batches were."""
+    groups = (seen[start : start + per_device] for start in range(0, len(seen), per_device))
+    return {
         "n_examples_seen": len(seen),
         "n_tokens": sum(len(e.input_ids) for e in seen),
         "n_response_tokens": sum(int(e.response_mask[1:].sum()) for e in seen),
-        "n_padded_tokens": sum(
-            len(group) * max(len(e.input_ids) for e in group)
-            for group in (seen[i : i + per_device] for i in range(0, len(seen), per_device))
-        ),
+        "n_padded_tokens": sum(len(group) * max(len(e.input_ids) for e in group) for group in groups),
     }
-    diverged = recorder.diverged or not finite(weights)
-    return TrainingTrace(diverged, _thin(recorder, spec.curve_points), totals)
 
 
 def _token_mean(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:

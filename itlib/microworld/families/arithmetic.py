@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
 
 from itlib.microworld.families import Arguments, Family, Phrases
 from itlib.microworld.splits import number_pairs, number_triples
@@ -20,35 +20,30 @@ def _one_entity(arguments: Arguments) -> tuple[str, ...]:
     return ("+".join(sorted(arguments, key=int)),)
 
 
-@cache
+def _pairs(lowest: int, highest: int) -> Callable[[str], list[Arguments]]:
+    return lambda split: list(number_pairs(lowest, highest, split))
+
+
 def _triples(split: str) -> list[Arguments]:
     return list(number_triples(split))
 
 
-families.register("addition")(
-    Family(
-        "addition",
-        "arithmetic",
-        "weak",
-        "Add two one-digit numbers.",
-        SUM,
-        operand="digit pair",
-        every=lambda split: list(number_pairs(0, 9, split)),
-        entities=_one_entity,
+for name, familiarity, skill, operand, lowest, highest in (
+    ("addition", "weak", "Add two one-digit numbers.", "digit pair", 0, 9),
+    ("two_digit_addition", "flat", "Add two two-digit numbers.", "number pair", 10, 99),
+):
+    families.register(name)(
+        Family(
+            name,
+            "arithmetic",
+            familiarity,
+            skill,
+            SUM,
+            operand=operand,
+            every=_pairs(lowest, highest),
+            entities=_one_entity,
+        )
     )
-)
-families.register("two_digit_addition")(
-    Family(
-        "two_digit_addition",
-        "arithmetic",
-        "flat",
-        "Add two two-digit numbers.",
-        SUM,
-        operand="number pair",
-        every=lambda split: list(number_pairs(10, 99, split)),
-        entities=_one_entity,
-    )
-)
 families.register("long_sum")(
     Family(
         "long_sum",

@@ -56,37 +56,21 @@ STEPS = Phrases(
     ("the path of {1} on {0}",),
 )
 for length in LENGTHS:
-    families.register(f"chain_{length}")(
-        Family(
-            f"chain_{length}",
-            "chains",
-            "latent" if length == 1 else "composed",
-            f"Change a list of three words by {length} named operations in turn.",
-            PHRASES,
-            operation="chain",
-            operand="chain",
-            draw=_draw(length),
-            count=_count(length),
-            entities=_entities,
-            unchanged=lambda arguments: arguments[0],
-            about_form=True,
-            standard=False,
+    for operation, phrases, shown in (("chain", PHRASES, ""), ("worked_chain", STEPS, " and show every step")):
+        families.register(f"{operation}_{length}")(
+            Family(
+                f"{operation}_{length}",
+                "chains",
+                "latent" if length == 1 else "composed",
+                f"Change a list of three words by {length} named operations in turn{shown}.",
+                phrases,
+                operation=operation,
+                operand="chain",
+                draw=_draw(length),
+                count=_count(length),
+                entities=_entities,
+                unchanged=lambda arguments: arguments[0],
+                about_form=True,
+                standard=False,
+            )
         )
-    )
-    families.register(f"worked_chain_{length}")(
-        Family(
-            f"worked_chain_{length}",
-            "chains",
-            "latent" if length == 1 else "composed",
-            f"Change a list of three words by {length} named operations in turn and show every step.",
-            STEPS,
-            operation="worked_chain",
-            operand="chain",
-            draw=_draw(length),
-            count=_count(length),
-            entities=_entities,
-            unchanged=lambda arguments: arguments[0],
-            about_form=True,
-            standard=False,
-        )
-    )
