@@ -157,4 +157,3 @@ def _is_worked_chain(pairs: list[list[tuple[str, ...]]]) -> bool:
     )
     linked = all(later[0][1:] == earlier[1] for earlier, later in zip(pairs[:-1], pairs[1:], strict=True))
     return shaped and linked and len(pairs) <= 5
-
