@@ -8,7 +8,7 @@ The learning rate is chosen by the same dev runs as in ``01_data_scaling``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from itlib.errors import InputError
@@ -19,9 +19,9 @@ from itlib.result import RunResult
 from itlib.schema import param
 from itlib.spec import RunSpec, digest, with_fields
 from itlib.studies import data_scaling
+from itlib.studies.chosen import ChosenParams, as_data_scaling
 from itlib.studies.common import (
     Run,
-    StudyParams,
     base_spec,
     check_unique,
     data_summary,
@@ -29,8 +29,7 @@ from itlib.studies.common import (
     replicates,
     variant,
 )
-from itlib.studies.data_scaling import EMBEDDINGS, DataScalingParams
-from itlib.train import SCHEDULES
+from itlib.studies.data_scaling import DataScalingParams
 from itlib.training_set import document_count
 
 __all__ = [
@@ -55,10 +54,9 @@ SPECIAL = ("two_hop", "copy", "last_word", "swap", "addition")
 
 
 @dataclass(frozen=True)
-class CompositionParams(StudyParams):
+class CompositionParams(ChosenParams):
     """Parameters of ``01c_composition``."""
 
-    seeds: tuple[int, ...] = param((0, 1), help="replicates: base, pool, subset, order, initialisation", minimum=0)
     general: tuple[str, ...] = param(GENERAL, help="families of part A, latent in the base")
     special: tuple[str, ...] = param(SPECIAL, help="families of part B, learned slowly")
     mixing_sizes: tuple[int, ...] = param((16, 64), help="special examples, alone and beside as many", minimum=1)
@@ -77,22 +75,12 @@ class CompositionParams(StudyParams):
     method: str = param("full", help="full or lora")
     rank: int = param(16, help="rank of a low-rank method", minimum=1)
     alpha: float = param(32.0, help="scale of a low-rank method, applied as alpha over rank", exclusive_minimum=0)
-    learning_rates: tuple[float, ...] = param((1e-3, 2e-3), help="peak rates; dev decides", exclusive_minimum=0)
-    embeddings: tuple[str, ...] = param(("frozen",), help="in full fine-tuning; dev decides", choices=EMBEDDINGS)
-    choice_size: int = param(32, help="training examples of the dev runs", minimum=1)
-    choice_eval: int = param(6, help="dev items per family", minimum=1)
-    choice_seeds: tuple[int, ...] = param((1000,), help="seeds of the dev runs, apart from seeds", minimum=0)
-    budget: float = param(10.0, help="optimiser steps of a part on its own; more beside another", minimum=1)
-    batch_size: int = param(16, help="examples per optimiser step", minimum=1)
-    schedule: str = param("linear", help="learning rate after the warm-up", choices=SCHEDULES)
-    warmup_fraction: float = param(0.03, help="share of the steps", minimum=0, maximum=1)
-    weight_decay: float = param(0.0, help="decoupled weight decay", minimum=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_unique(
-            self, "seeds", "general", "special", "mixing_sizes", "ratio_amounts", "strategies", "caps",
-            "pretraining_shares", "orders", "learning_rates", "embeddings", "choice_seeds",
+            self, "general", "special", "mixing_sizes", "ratio_amounts", "strategies", "caps",
+            "pretraining_shares", "orders",
         )  # fmt: skip
         if self.data != "microworld":
             raise InputError(f"data: '{self.data}' has no task families to compose; this study needs 'microworld'")
@@ -143,8 +131,7 @@ def _check_sizes(params: CompositionParams) -> None:
 
 def _scaling(params: CompositionParams) -> DataScalingParams:
     """Return the parameters under which 01_data_scaling makes the same choice and the same run at ``order_size``."""
-    shared = {field.name for field in fields(DataScalingParams)} & {field.name for field in fields(params)}
-    return DataScalingParams(**{name: getattr(params, name) for name in shared}, sizes=(params.order_size,))
+    return as_data_scaling(params, [params.order_size])
 
 
 def choice_grid(params: CompositionParams) -> list[RunSpec]:

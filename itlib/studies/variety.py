@@ -6,7 +6,6 @@ All use the setting that study 1 chooses on dev, and its runs on all families; s
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,9 +24,9 @@ from itlib.roles import ALWAYS, HELD_OUT, TUNED
 from itlib.schema import param
 from itlib.spec import RunSpec, with_fields
 from itlib.studies import data_scaling
-from itlib.studies.common import Run, StudyParams, check_unique, replicate, variant
-from itlib.studies.data_scaling import EMBEDDINGS, DataScalingParams
-from itlib.train import SCHEDULES
+from itlib.studies.chosen import ChosenParams, as_data_scaling
+from itlib.studies.common import Run, check_unique, replicate, variant
+from itlib.studies.data_scaling import DataScalingParams
 
 __all__ = [
     "CLAIMS",
@@ -47,18 +46,12 @@ __all__ = [
 CLAIMS = ("SC10", "SC13", "SC14", "SC15", "S119", "SC29")
 POOLABLE = tuple(name for name in SETS if name not in ADVERSARIAL)
 INPUT = "noun"  # the kind of operand about which several tasks can be asked
-SHARED = tuple(field.name for field in dataclasses.fields(StudyParams))
-OPTIMISATION = (
-    "seeds", "learning_rates", "embeddings", "choice_size", "choice_eval", "choice_seeds", "budget", "batch_size",
-    "schedule", "warmup_fraction", "weight_decay",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class VarietyParams(StudyParams):
+class VarietyParams(ChosenParams):
     """Parameters of ``01b_variety``."""
 
-    seeds: tuple[int, ...] = param((0, 1), help="replicates: base, orders, pool, initialisation", minimum=0)
     n_train: int = param(24, help="training examples of every arm but tasks per input", minimum=1)
     n_families: tuple[int, ...] = param((2, 4), help="families tuned on", minimum=1)
     held_out: tuple[str, ...] = param((), help="families never tuned on; empty takes the rule")
@@ -72,22 +65,12 @@ class VarietyParams(StudyParams):
     held_out_tasks: int = param(2, help="tasks about the same inputs that a seed holds out", minimum=1)
     n_all: int = param(32, help="training examples when tuned on all families", minimum=1)
     n_in_context: int = param(6, help="dev items per family that a base is asked in context", minimum=1)
-    learning_rates: tuple[float, ...] = param((1e-3, 2e-3), help="peak rates; dev decides", exclusive_minimum=0)
-    embeddings: tuple[str, ...] = param(("frozen",), help="in full fine-tuning; dev decides", choices=EMBEDDINGS)
-    choice_size: int = param(32, help="training examples of the dev runs", minimum=1)
-    choice_eval: int = param(6, help="dev items per family", minimum=1)
-    choice_seeds: tuple[int, ...] = param((1000,), help="seeds of the dev runs, apart from seeds", minimum=0)
-    budget: float = param(10.0, help="optimiser steps, equal for every arm", minimum=1)
-    batch_size: int = param(16, help="examples per optimiser step", minimum=1)
-    schedule: str = param("linear", help="learning rate after the warm-up", choices=SCHEDULES)
-    warmup_fraction: float = param(0.03, help="share of the steps", minimum=0, maximum=1)
-    weight_decay: float = param(0.0, help="decoupled weight decay", minimum=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.data != "microworld":
             raise InputError(f"data: '{self.data}' has no task families to vary; this study needs microworld")
-        check_unique(self, "seeds", "n_families", "n_categories", "phrasing_sets", "n_tasks")
+        check_unique(self, "n_families", "n_categories", "phrasing_sets", "n_tasks")
         _scaling(self)  # checks what study 1 checks, in its words
         _check_families(self)
         _check_most(self, "n_categories", "held_out_categories", len(_categories()), "categories")
@@ -194,9 +177,8 @@ def labelled_frame(designed: Sequence[Arm], results: Sequence[RunResult]) -> pd.
 
 
 def _scaling(params: VarietyParams) -> DataScalingParams:
-    return DataScalingParams(
-        **{name: getattr(params, name) for name in (*SHARED, *OPTIMISATION)}, sizes=(params.n_all,)
-    )
+    """Return the parameters under which 01_data_scaling makes the same choice and the same run at ``n_all``."""
+    return as_data_scaling(params, [params.n_all])
 
 
 def _tuned_on(spec: RunSpec, names: Sequence[str], held_out: Sequence[str], n: int, **fields: Any) -> RunSpec:

@@ -152,7 +152,7 @@ def test_the_defaults_make_a_study_too():
         ({"orders": ["mixed", "sequential"]}, "orders"),
         ({"method": "lroa"}, "did you mean 'lora'"),
         ({"learning_rates": [0.0]}, "learning_rates"),
-        ({"budget": 10.5}, "steps come whole"),
+        ({"budget": 10.5}, "budget: expected int"),
         ({"batch_size": 0}, "batch_size"),
         ({"data": "my.jsonl"}, "data: 'my.jsonl' has no task families"),
         ({"cap": [4]}, "unknown .*'cap'"),

@@ -203,7 +203,7 @@ def test_collect_is_the_whole_study():
         ({"n_in_context": 0}, "n_in_context"),
         ({"seeds": [1000]}, "choice_seeds"),
         ({"seeds": []}, "seeds: the list is empty"),
-        ({"budget": 1.5}, "steps come whole"),
+        ({"budget": 1.5}, "budget: expected int"),
         ({"learning_rates": [0.0]}, "learning_rates"),
         ({"schedule": "cosinus"}, "cosine"),
         ({"data": "rows.jsonl"}, "data: 'rows.jsonl' has no task families"),
