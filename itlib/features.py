@@ -5,7 +5,7 @@ loss of the response given the instruction, and the embeddings; one over a neutr
 loss of the response alone. Both score the same response tokens, the stop token included, so a response of one token has
 a loss in both. Rows are padded on the right to a budget of tokens; their masks are by token index.
 
-On the disk a table is a folder of shards, each written whole, so that scoring goes on where it was killed.
+On the disk a table is kept in shards (``itlib.shards``), so that scoring goes on where it was killed.
 """
 
 from __future__ import annotations
@@ -21,15 +21,14 @@ import numpy as np
 
 from itlib.batching import micro_batches
 from itlib.example import Example
-from itlib.files import write_atomic
 from itlib.segments import renderer_of
 from itlib.selectors._ledger import Ledger
+from itlib.shards import table
 from itlib.template import Encoded, encode, pad_id
 from itlib.train import autocast, pad_right
 
 VERSION = 1  # raise when the meaning of a feature changes
-SHARD = 512
-BATCH_TOKENS = 8192
+BATCH_TOKENS = 2048  # logits of this many tokens fit a processor's cache
 POOLINGS = ("mean", "weighted", "last", "instruction")
 
 
@@ -199,24 +198,12 @@ class Features:
     def _table(self, kind: str, rows: Sequence[Encoded], *, embeddings: bool) -> dict[str, np.ndarray]:
         address = self._count(kind, rows)
         if address not in self._tables:
-            shards = [rows[start : start + SHARD] for start in range(0, len(rows), SHARD)]
-            parts = [self._shard(address, index, shard, embeddings) for index, shard in enumerate(shards)]
-            self._tables[address] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            measure = functools.partial(self._measured_part, rows, embeddings)
+            self._tables[address] = table(self.folder, address, len(rows), measure)
         return self._tables[address]
 
-    def _shard(self, address: str, index: int, rows: Sequence[Encoded], embeddings: bool) -> dict[str, np.ndarray]:
-        from safetensors.numpy import save
-
-        folder = self.folder / address[:24] if self.folder else None
-        if folder is not None:
-            found = _read_shard(folder, index, len(rows))
-            if found is not None:
-                return found
-        found = self._measured(rows, embeddings)
-        if folder is not None:
-            content = save(found)
-            write_atomic(folder / f"{index:05d}-{hashlib.sha256(content).hexdigest()[:24]}.safetensors", content)
-        return found
+    def _measured_part(self, rows: Sequence[Encoded], embeddings: bool, part: slice) -> dict[str, np.ndarray]:
+        return self._measured(rows[part], embeddings)
 
     def _measured(self, rows: Sequence[Encoded], embeddings: bool) -> dict[str, np.ndarray]:
         """Return every column of one shard: losses per part of the row and, if asked for, pooled embeddings."""
@@ -260,18 +247,13 @@ def neutral_prefix(tokenizer: Any) -> np.ndarray:
     return np.array([*before.ids[: int(starts_row)], *marker.ids], dtype=np.int32)
 
 
-def _read_shard(folder: Path, index: int, n: int) -> dict[str, np.ndarray] | None:
-    """Return a stored shard whose bytes are those its name promises, or None; damaged files are removed."""
-    from safetensors.numpy import load
-
-    for path in sorted(folder.glob(f"{index:05d}-*.safetensors")):
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest()[:24] == path.stem.partition("-")[2]:
-            found = load(content)
-            if all(len(column) == n for column in found.values()):
-                return found
-        path.unlink(missing_ok=True)
-    return None
+def weights_digest(model: Any) -> str:
+    """Return the SHA-256 of every weight of a model with its name: what tells one tuned scorer from another."""
+    content = hashlib.sha256()
+    for name, weight in model.state_dict().items():
+        content.update(name.encode())
+        content.update(weight.detach().float().cpu().contiguous().numpy().tobytes())
+    return content.hexdigest()
 
 
 def _mean_losses(logits: Any, batch: Sequence[Encoded]) -> dict[str, np.ndarray]:

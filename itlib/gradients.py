@@ -16,7 +16,7 @@ import numpy as np
 
 from itlib.batching import micro_batches
 from itlib.template import Encoded
-from itlib.train import autocast, pad_right, response_logits
+from itlib.train import autocast, pad_right, padded_logits
 
 if TYPE_CHECKING:
     import torch
@@ -137,7 +137,7 @@ def _loss(model: Any, mask: np.ndarray, dtype: str, *, one_row: bool) -> Callabl
             self.model = model
 
         def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
-            return response_logits(self.model, input_ids, mask)[0]
+            return padded_logits(self.model, input_ids, mask)[0]
 
     predictor = Predictor()
     device = next(model.parameters()).device

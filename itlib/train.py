@@ -17,6 +17,7 @@ import numpy as np
 
 from itlib.batching import micro_batches
 from itlib.ordering import Traits, training_steps
+from itlib.packing import is_packed, packed
 from itlib.spec import TrainSpec
 from itlib.template import Encoded
 
@@ -67,12 +68,43 @@ def pad_right(rows: Sequence[np.ndarray], fill: int) -> np.ndarray:
     return padded
 
 
-def response_logits(model: Any, input_ids: torch.Tensor, response_mask: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
+def response_logits(model: Any, batch: Sequence[Encoded], pad_id: int) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    """Return float32 logits that predict the supervised tokens of a batch, one row per token.
+
+    The language-model head runs on few other places. A model with the kernel "packed" sees no padding at all, see
+    ``itlib.packing``; any other gets rows padded on the right, without an attention mask: see ``itlib.batching``.
+
+    Args:
+        model: A causal language model.
+        batch: Token rows. The first token of a row is never predicted.
+        pad_id: Token id for padding; it is never seen by a real token.
+
+    Returns:
+        Logits of shape (n_supervised, vocabulary), row after row; the tokens they predict, shape (n_supervised,); and
+        the row of each, shape (n_supervised,).
+    """
+    import torch
+
+    device = next(model.parameters()).device
+    masks = [np.concatenate([[False], e.response_mask[1:]]) for e in batch]
+    row_of = np.repeat(np.arange(len(batch)), [mask.sum() for mask in masks])
+    if is_packed(model):
+        arguments = packed([e.input_ids for e in batch], device)
+        places = torch.as_tensor(np.flatnonzero(np.concatenate(masks)), device=device)
+        logits = model(**arguments, logits_to_keep=places - 1).logits[0]
+        return logits.float(), arguments["input_ids"][0, places], row_of
+    input_ids = torch.as_tensor(pad_right([e.input_ids for e in batch], pad_id), device=device)
+    logits, places = padded_logits(model, input_ids, pad_right(masks, 0).astype(bool))
+    at = torch.as_tensor(places, device=device)
+    return logits, input_ids[at[:, 0], at[:, 1]], row_of
+
+
+def padded_logits(model: Any, input_ids: torch.Tensor, response_mask: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
     """Return float32 logits that predict the supervised tokens, one row per token, with their (row, column) places.
 
     Args:
         model: A causal language model. The language-model head runs only on columns that some row needs.
-        input_ids: Shape (n_rows, length), padded on the right. No attention mask is passed: see ``itlib.batching``.
+        input_ids: Shape (n_rows, length), padded on the right.
         response_mask: Shape (n_rows, length), True where a token is supervised. Column 0 is never predicted.
 
     Returns:
@@ -194,11 +226,8 @@ def _summed_loss(model: Any, batch: Sequence[Encoded], pad_id: int, device: Any,
     """Return the summed negative log-likelihood of the supervised tokens of one micro-batch, in nats."""
     import torch
 
-    input_ids = torch.as_tensor(pad_right([e.input_ids for e in batch], pad_id), device=device)
-    mask = pad_right([e.response_mask for e in batch], 0).astype(bool)
     with autocast(device, dtype):
-        logits, places = response_logits(model, input_ids, mask)
-    targets = input_ids[torch.as_tensor(places[:, 0], device=device), torch.as_tensor(places[:, 1], device=device)]
+        logits, targets, _ = response_logits(model, batch, pad_id)
     return torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
 
 

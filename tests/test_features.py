@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from itlib import features as features_module
+from itlib import shards as shards_module
 from itlib.execute import load_base
 from itlib.features import Features, neutral_prefix
 from itlib.microworld import world
@@ -86,12 +86,12 @@ def test_states_belong_to_their_examples(base, pool):
 
 
 def test_a_table_is_read_back_and_a_damaged_shard_is_computed_again(base, pool, tmp_path, monkeypatch):
-    monkeypatch.setattr(features_module, "SHARD", 16)
+    monkeypatch.setattr(shards_module, "SHARD", 16)
     first = make(base, tmp_path).losses(pool)
-    shards = sorted(tmp_path.rglob("*.safetensors"))
-    assert len(shards) == 6  # two tables of three shards
-    shards[0].write_bytes(shards[0].read_bytes()[:-1] + b"\x00\x01")
-    shards[1].unlink()
+    stored = sorted(tmp_path.rglob("*.safetensors"))
+    assert len(stored) == 6  # two tables of three shards
+    stored[0].write_bytes(stored[0].read_bytes()[:-1] + b"\x00\x01")
+    stored[1].unlink()
     calls = []
     measured = Features._measured
     monkeypatch.setattr(Features, "_measured", lambda self, *a: calls.append(1) or measured(self, *a))

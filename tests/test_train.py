@@ -11,7 +11,7 @@ import torch
 from itlib.ordering import Traits
 from itlib.registry import methods
 from itlib.spec import MethodSpec, TrainSpec
-from itlib.train import learning_rate_factor, pad_right, response_logits, train
+from itlib.train import learning_rate_factor, response_logits, train
 from itlib.trainer import rows_per_device, train_with_transformers
 
 
@@ -28,22 +28,20 @@ def distance(left, right):
 def test_batched_logits_equal_logits_of_each_row_alone():
     """Padding and neighbours must not reach a token: the guard against contamination."""
     model, rows = tiny.llama(), tiny.rows(12)
-    input_ids = torch.as_tensor(pad_right([r.input_ids for r in rows], 0))
-    mask = pad_right([r.response_mask for r in rows], 0).astype(bool)
     with torch.no_grad():
-        logits, places = response_logits(model, input_ids, mask)
+        logits, targets, row_of = response_logits(model, rows, pad_id=0)
         for i, row in enumerate(rows):
             alone = model(input_ids=torch.as_tensor(row.input_ids[None].astype(np.int64))).logits[0]
             wanted = alone[np.flatnonzero(row.response_mask[1:])]
-            assert torch.allclose(logits[places[:, 0] == i], wanted, atol=2e-5)
+            assert torch.allclose(logits[row_of == i], wanted, atol=2e-5)
+            assert targets[row_of == i].tolist() == row.input_ids[1:][row.response_mask[1:]].tolist()
 
 
 def test_padding_value_and_neighbours_change_nothing():
     model, rows = tiny.llama(), tiny.rows(6)
-    mask = pad_right([r.response_mask for r in rows], 0).astype(bool)
     with torch.no_grad():
-        first, _ = response_logits(model, torch.as_tensor(pad_right([r.input_ids for r in rows], 0)), mask)
-        other, _ = response_logits(model, torch.as_tensor(pad_right([r.input_ids for r in rows], 63)), mask)
+        first = response_logits(model, rows, pad_id=0)[0]
+        other = response_logits(model, rows, pad_id=63)[0]
     assert torch.equal(first, other)
 
 

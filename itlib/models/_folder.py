@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from itlib.errors import InputError, did_you_mean
+from itlib.packing import KERNEL, keeps_rows_apart, register_kernel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-ATTENTION = ("sdpa", "eager", "flash_attention_2", "flex_attention")
+ATTENTION = ("sdpa", "eager", "flash_attention_2", "flex_attention", KERNEL)
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _OTHER_FILES = (
@@ -183,8 +184,9 @@ def load_folder(
     touches no loss.
 
     Raises:
-        InputError: Unknown attention; damaged weights; weights that do not fit the config; a tokenizer with
-            more tokens than the model has embeddings, or without an end-of-sequence token.
+        InputError: Unknown attention, or one that does not suit the architecture; damaged weights; weights that do not
+            fit the config; a tokenizer with more tokens than the model has embeddings, or without an end-of-sequence
+            token.
     """
     if attention not in ATTENTION:
         raise InputError(f"attention is '{attention}'; known: {', '.join(ATTENTION)}")
@@ -193,6 +195,8 @@ def load_folder(
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    if attention == KERNEL:
+        register_kernel()
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
         model, report = AutoModelForCausalLM.from_pretrained(
@@ -217,4 +221,7 @@ def load_folder(
         raise InputError(f"{folder}: the tokenizer has no end-of-sequence token (eos_token in tokenizer_config.json)")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return model.eval(), tokenizer
+    model.eval()
+    if attention == KERNEL and not keeps_rows_apart(model):
+        raise InputError(f"attention: '{KERNEL}' mixes rows in a model of type {model.config.model_type}; use sdpa")
+    return model, tokenizer

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from itlib.errors import InputError
 from itlib.microworld.lexicon import ASSETS
 from itlib.models._folder import count_parameters
+from itlib.packing import KERNEL, register_kernel
 from itlib.registry import models
 from itlib.spec import ModelSpec
 
@@ -68,6 +69,8 @@ class MicroModel:
         from itlib.microworld import tokenizer
 
         self._check(model)
+        if model.attention == KERNEL:
+            register_kernel()
         content = {path: read_pinned(path) for path in self._paths(model)}
         folder = self._folder(model)
         settings = json.loads(content[f"{folder}/config.json"])

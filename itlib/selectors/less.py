@@ -6,21 +6,28 @@ sections 2 and 3.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from itlib.errors import InputError, RunError, did_you_mean
 from itlib.example import Example
+from itlib.features import weights_digest
+from itlib.gradient_blocks import distinct, gradient_blocks
 from itlib.gradients import per_example_gradients, trainable_without_embeddings
 from itlib.registry import selectors
 from itlib.selectors import Checkpoint, SelectionContext, by_score
+from itlib.shards import table
+from itlib.template import Encoded
 
 if TYPE_CHECKING:
     import torch
 
 GRADIENTS = ("full", "lora")
+VERSION = 1  # raise when a cosine changes its meaning
 FIRST_DECAY, SECOND_DECAY, EPSILON = 0.9, 0.999, 1e-8
 FEWEST_WARMUP = 20
 SMALLEST = 1e-30  # a gradient of exactly zero has no direction; its cosine counts 0
@@ -100,12 +107,21 @@ def less_sgd(
 def adam_feature(gradient: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """Return the direction of the Adam step that a gradient causes, without bias correction, epsilon inside the root.
 
-    m' / sqrt(v' + eps) with m' = .9 m + .1 g and v' = .999 v + .001 g^2. Works on arrays and tensors; ``gradient`` may
-    have a leading dimension that the moments ``first`` and ``second`` lack.
+    m' / sqrt(v' + eps) with m' = .9 m + .1 g and v' = .999 v + .001 g^2. ``gradient`` may have a leading dimension that
+    the moments ``first`` and ``second`` lack.
     """
-    moved_first = FIRST_DECAY * first + (1 - FIRST_DECAY) * gradient
-    moved_second = SECOND_DECAY * second + (1 - SECOND_DECAY) * gradient**2
-    return moved_first / (moved_second + EPSILON) ** 0.5
+    return _feature(gradient, *_decayed(first, second))
+
+
+def _decayed(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the parts of m' and of v' + eps that no gradient changes."""
+    return FIRST_DECAY * first, SECOND_DECAY * second + EPSILON
+
+
+def _feature(gradient: torch.Tensor, kept_first: torch.Tensor, kept_second: torch.Tensor) -> torch.Tensor:
+    """Return ``adam_feature``; as few passes over the numbers as there can be, since millions of them stream by."""
+    scale = kept_second.addcmul(gradient, gradient, value=1 - SECOND_DECAY).rsqrt_()
+    return kept_first.add(gradient, alpha=1 - FIRST_DECAY).mul_(scale)
 
 
 def checkpoint_weights(learning_rates: Sequence[float]) -> np.ndarray:
@@ -138,15 +154,40 @@ def add_directions(
     return {name: means[name] + part if means else part for name, part in added.items()}
 
 
-def mean_cosines(vectors: Mapping[str, torch.Tensor], means: Mapping[str, torch.Tensor]) -> np.ndarray:
-    """Return the mean cosine of n vectors with the members of every group, shape (n, n_groups).
+class Cosines:
+    """Mean cosines of vectors with the members of groups; the vectors come in parts, in any order.
 
     Args:
-        vectors: By name, each (n, *shape).
+        n: How many vectors.
         means: Means of the normalised members of every group, by name, each (n_groups, numbers of the parameter).
     """
-    products = sum(part.flatten(1).float() @ means[name].T for name, part in vectors.items())
-    return (products / norms(vectors)[:, None]).double().cpu().numpy()
+
+    def __init__(self, n: int, means: Mapping[str, torch.Tensor]) -> None:
+        import torch
+
+        self._means = means
+        self._products, self._squares = torch.zeros(len(next(iter(means.values()))), n), torch.zeros(n)
+
+    def add(self, positions: np.ndarray, name: str, part: torch.Tensor) -> None:
+        """Take in one part, shape (n_positions, *shape), of the vectors at some positions."""
+        import torch
+
+        flat, at = part.flatten(1).float(), torch.as_tensor(positions)
+        self._products[:, at] += (self._means[name] @ flat.T).cpu()
+        self._squares[at] += torch.linalg.vector_norm(flat, dim=1).square().cpu()
+
+    def result(self) -> np.ndarray:
+        """Return the mean cosines, shape (n, n_groups)."""
+        return (self._products / self._squares.sqrt().clamp(min=SMALLEST)).T.double().numpy()
+
+
+def mean_cosines(vectors: Mapping[str, torch.Tensor], means: Mapping[str, torch.Tensor]) -> np.ndarray:
+    """Return the mean cosine of n vectors, by name (n, *shape), with the members of every group: (n, n_groups)."""
+    n = len(next(iter(vectors.values())))
+    cosines = Cosines(n, means)
+    for name, part in vectors.items():
+        cosines.add(np.arange(n), name, part)
+    return cosines.result()
 
 
 # ---- the method ---------------------------------------------------------------------------------------------
@@ -184,7 +225,10 @@ def _influences(
     adam: bool,
     names: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """Return the score of every pool example, shape (n_pool,): one backward pass over the pool per checkpoint."""
+    """Return the score of every pool example, shape (n_pool,): one backward pass over the pool per checkpoint.
+
+    Examples that repeat another one to the token share its gradient, which is computed once.
+    """
     features = context.features
     targets = context.targets()
     if not targets:
@@ -192,8 +236,9 @@ def _influences(
     families = sorted({example.family for example in targets})
     member = np.array([[example.family == family for example in targets] for family in families], dtype=np.float64)
     shares = member / member.sum(axis=1, keepdims=True)
-    pool_rows, target_rows = features.encoded(pool), features.encoded(targets)
-    found = np.zeros((len(pool), len(families)))
+    target_rows = features.encoded(targets)
+    pool_rows, copy_of = distinct(features.encoded(pool))
+    found = np.zeros((len(pool_rows), len(families)))
     weights = checkpoint_weights([checkpoint.learning_rate for checkpoint in checkpoints])
     context.ledger.note("n_checkpoints", len(checkpoints))  # a short warm-up has fewer steps than were asked for
     how = {"pad_id": features.pad_id, "dtype": features.dtype, "names": names}
@@ -201,9 +246,10 @@ def _influences(
         means: dict[str, torch.Tensor] = {}
         for positions, gradients in per_example_gradients(checkpoint.model, target_rows, **how):
             means = add_directions(means, gradients, shares[:, positions])
-        for positions, gradients in per_example_gradients(checkpoint.model, pool_rows, **how):
-            vectors = _adam_features(gradients, checkpoint) if adam else gradients
-            found[positions] += weight * mean_cosines(vectors, means)
+        moments = _moments(checkpoint, means) if adam else {}
+        directions = functools.partial(_directed, checkpoint.model, pool_rows, means, moments, how)
+        address = _address(features.name, checkpoint.model, pool_rows, means, moments)
+        found += weight * table(features.folder, address, len(pool_rows), directions)["cosines"]
         n_parameters = sum(parameter.numel() for parameter in checkpoint.model.parameters())
         for what, rows in (("targets", target_rows), ("pool", pool_rows)):
             n_tokens = sum(len(row.input_ids) for row in rows)
@@ -211,14 +257,45 @@ def _influences(
             context.ledger.backward(name, n_tokens=n_tokens, n_parameters=n_parameters)
     if not np.isfinite(found).all():
         raise RunError("LESS scores are not finite: the warm-up of the scorer diverged; lower learning_rate")
-    return found.max(axis=1)
+    return found.max(axis=1)[copy_of]
 
 
-def _adam_features(gradients: Mapping[str, torch.Tensor], checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
-    missing = sorted(set(gradients) - set(checkpoint.moments))
+def _directed(
+    model: Any,
+    rows: Sequence[Encoded],
+    means: Mapping[str, torch.Tensor],
+    moments: Mapping[str, tuple[torch.Tensor, torch.Tensor]],
+    how: Mapping[str, Any],
+    part: slice,
+) -> dict[str, np.ndarray]:
+    """Return the mean cosines of some rows with the targets of every family, shape (n, n_families)."""
+    cosines = Cosines(part.stop - part.start, means)
+    for positions, name, gradients in gradient_blocks(model, rows[part], **how):
+        cosines.add(positions, name, _feature(gradients, *moments[name]) if moments else gradients)
+    return {"cosines": cosines.result()}
+
+
+def _address(
+    name: str,
+    model: Any,
+    rows: Sequence[Encoded],
+    means: Mapping[str, torch.Tensor],
+    moments: Mapping[str, tuple[torch.Tensor, torch.Tensor]],
+) -> str:
+    """Return the SHA-256 of all that cosines depend on: the checkpoint to its last bit, the targets and the rows."""
+    content = hashlib.sha256(f"less {VERSION} {name}".encode())
+    content.update(weights_digest(model).encode())
+    for key, mean in means.items():
+        for tensor in (mean, *moments.get(key, ())):
+            content.update(tensor.cpu().numpy().tobytes())
+    for row in rows:
+        content.update(row.input_ids.tobytes() + b"|" + row.response_mask.tobytes() + b"|")
+    return content.hexdigest()
+
+
+def _moments(checkpoint: Checkpoint, names: Sequence[str]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    missing = sorted(set(names) - set(checkpoint.moments))
     if missing:
-        raise RunError(f"the warm-up left no Adam moments of '{missing[0]}' ({len(missing)} of {len(gradients)})")
-    return {
-        name: adam_feature(gradient, *(moment.to(gradient.device) for moment in checkpoint.moments[name]))
-        for name, gradient in gradients.items()
-    }
+        raise RunError(f"the warm-up left no Adam moments of '{missing[0]}' ({len(missing)} of {len(names)})")
+    device = next(checkpoint.model.parameters()).device
+    return {name: _decayed(*(moment.to(device) for moment in checkpoint.moments[name])) for name in names}

@@ -26,6 +26,7 @@ from itlib.selectors import SelectionContext, by_score
 from itlib.selectors._options import within
 from itlib.selectors._vectors import pool_embeddings
 from itlib.selectors.clusters import k_means
+from itlib.shards import table
 from itlib.template import Encoded, stop_token_id
 from itlib.train import autocast, pad_right
 
@@ -251,10 +252,15 @@ def _stage(rows: Joinable, candidates: np.ndarray, anchors: np.ndarray, context:
     prefixes = [rows.prefixes[i] for i in candidates]
     how = {"pad_id": features.pad_id, "dtype": features.dtype}
     zero_shot = log_likelihoods(features.model, [rows.start], suffixes, masks, **how)[0]
-    one_shot = log_likelihoods(features.model, prefixes, suffixes, masks, **how)
     n_anchor_tokens = sum(map(len, suffixes))
     n_tokens = sum(map(len, prefixes)) + len(prefixes) * n_anchor_tokens + len(rows.start) + n_anchor_tokens
     content = b"".join(row.tobytes() + b"|" for row in [*prefixes, *suffixes])
     name = f"nuggets {features.name} {hashlib.sha256(content).hexdigest()}"
     context.ledger.forward(name, n_tokens=n_tokens, n_parameters=features.n_parameters)
+
+    def measured(part: slice) -> dict[str, np.ndarray]:
+        return {"one_shot": log_likelihoods(features.model, prefixes[part], suffixes, masks, **how)}
+
+    address = hashlib.sha256(f"{name} {features.dtype}".encode()).hexdigest()
+    one_shot = table(features.folder, address, len(prefixes), measured)["one_shot"]
     return golden_scores(one_shot, zero_shot, ROUNDING * np.maximum(1.0, -zero_shot))

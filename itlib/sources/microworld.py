@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import fields, replace
 
@@ -117,18 +118,29 @@ class MicroworldSource:
 
         Where the pool's responses are worded or styled, an answer is right in any wording and style.
         """
-        return world.held_out(
-            evaluation.split,
-            evaluation.n_eval,
-            families=evaluation.eval_families or data.families,
-            phrasing_set=evaluation.eval_phrasing_set,
-            spoken=evaluation.eval_language,
-            any_wording=(data.response_wording, data.response_style) != ("short", "plain"),
+        return list(
+            _held_out(
+                evaluation.split,
+                evaluation.n_eval,
+                evaluation.eval_families or data.families,
+                evaluation.eval_phrasing_set,
+                evaluation.eval_language,
+                (data.response_wording, data.response_style) != ("short", "plain"),
+            )
         )
 
     def reference(self, data: DataSpec, n: int) -> list[Example]:
         """Return ``n`` held-out pretraining documents; loss on them measures what tuning makes a model forget."""
         return [_document("reference", index, text) for index, text in enumerate(corpus.reference_text(n))]
+
+
+@functools.lru_cache(maxsize=8)
+def _held_out(
+    split: str, n: int, families: tuple[str, ...], phrasing_set: str, spoken: str, any_wording: bool
+) -> tuple[Example, ...]:
+    """Return ``world.held_out``: all runs of a study ask the same items, so a worker makes them once."""
+    how = {"families": families, "phrasing_set": phrasing_set, "spoken": spoken, "any_wording": any_wording}
+    return tuple(world.held_out(split, n, **how))
 
 
 def _document(kind: str, index: int, text: str) -> Example:

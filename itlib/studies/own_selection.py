@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
 from itlib.errors import InputError
+from itlib.packing import KERNEL
 from itlib.resolve import resolve
 from itlib.result import RunResult
 from itlib.schema import param
@@ -55,6 +56,8 @@ UNTUNED, RANDOM, FULL = "untuned", "random", "full"
 @dataclass(frozen=True)
 class OwnSelectionParams(ChosenParams):
     """Parameters of ``02f_own_data``."""
+
+    cpu_kernel: ClassVar[str] = KERNEL
 
     pool_size: int = param(100, help="examples in the micro-world pool; a file is always taken whole", minimum=2)
     selectors: tuple[str, ...] = param(

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from itlib.errors import InputError
 from itlib.grid import grid
 from itlib.microworld import world
+from itlib.packing import KERNEL
 from itlib.registry import selectors
 from itlib.resolve import resolve
 from itlib.result import RunResult
@@ -31,6 +32,8 @@ CORRUPTIONS = ("wrong", "mismatched", "truncated", "duplicate")
 @dataclass(frozen=True)
 class SelectingParams(ChosenParams):
     """Parameters shared by the notebooks of study 2."""
+
+    cpu_kernel: ClassVar[str] = KERNEL
 
     kinds: tuple[str, ...] = param(("noisy", "redundant"), help="kinds of pools", choices=KINDS)
     n_train: int = param(16, help="examples that a selector takes", minimum=1)

@@ -40,6 +40,10 @@ def vector(*numbers):
     return {"weight": torch.tensor([numbers], dtype=torch.float64)}
 
 
+def adam(gradient, first, second):
+    return adam_feature(*map(torch.as_tensor, (gradient, first, second))).numpy()
+
+
 def direction(feature):
     return (feature / np.linalg.norm(feature)).tolist()
 
@@ -53,7 +57,7 @@ def cosine_with(target, vectors):
 
 def test_features_from_zero_moments():
     gradient, zero = np.array([3.0, 4.0]), np.zeros(2)
-    feature = adam_feature(gradient, zero, zero)
+    feature = adam(gradient, zero, zero)
     assert direction(feature) == pytest.approx([0.7071, 0.7071], abs=1e-4)
     assert direction(gradient) == pytest.approx([0.6, 0.8])
     assert cosine_with(vector(1, 0), vector(*feature)) == pytest.approx(0.7071, abs=1e-4)
@@ -62,7 +66,7 @@ def test_features_from_zero_moments():
 
 def test_momentum_lets_opposite_gradients_both_point_ahead():
     first, second = np.array([0.2, -0.1]), np.array([0.04, 0.01])
-    forth, back = (adam_feature(np.array([sign, 0.0]), first, second) for sign in (1.0, -1.0))
+    forth, back = (adam(np.array([sign, 0.0]), first, second) for sign in (1.0, -1.0))
     assert direction(forth) == pytest.approx([0.84, -0.55], abs=5e-3)
     assert direction(back) == pytest.approx([0.40, -0.92], abs=5e-3)
     assert cosine_with(vector(1, 0), vector(*forth)) > 0 and cosine_with(vector(1, 0), vector(*back)) > 0
@@ -70,7 +74,7 @@ def test_momentum_lets_opposite_gradients_both_point_ahead():
 
 def test_epsilon_inside_the_root_makes_coordinates_that_hardly_move_behave_as_under_sgd():
     zero = np.zeros(2)
-    small = adam_feature(np.array([3e-6, 4e-6]), zero, zero)
+    small = adam(np.array([3e-6, 4e-6]), zero, zero)
     assert direction(small) == pytest.approx([0.6, 0.8], abs=1e-5)
     assert small == pytest.approx(np.array([3e-7, 4e-7]) / 1e-4, rel=1e-4)
 
@@ -78,8 +82,8 @@ def test_epsilon_inside_the_root_makes_coordinates_that_hardly_move_behave_as_un
 def test_moments_have_no_leading_dimension():
     rng = np.random.default_rng(0)
     gradients, first, second = rng.normal(size=(5, 2, 3)), rng.normal(size=(2, 3)), rng.random((2, 3))
-    each = [adam_feature(gradient, first, second) for gradient in gradients]
-    assert np.allclose(adam_feature(gradients, first, second), each)
+    each = [adam(gradient, first, second) for gradient in gradients]
+    assert np.allclose(adam(gradients, first, second), each)
 
 
 def test_checkpoints_count_by_their_learning_rates():
@@ -212,17 +216,14 @@ def test_a_copy_of_a_target_has_cosine_one_and_comes_first(candidates, targets):
 def test_scaling_the_losses_of_a_pool_changes_no_sgd_score(candidates, targets, monkeypatch):
     score = selectors.get("less_sgd").scores
     plain = score(candidates, make_context(candidates, targets=targets), no_warmup=True).values
-    measured = less.per_example_gradients
+    measured = less.gradient_blocks
 
     def scaled(model, rows, **how):
-        for positions, gradients in measured(model, rows, **how):
+        for positions, name, part in measured(model, rows, **how):
             factors = torch.as_tensor(10.0 ** (positions % 7 - 3), dtype=torch.float32)
-            yield (
-                positions,
-                {name: part * factors.view(-1, *[1] * (part.dim() - 1)) for name, part in gradients.items()},
-            )
+            yield positions, name, part * factors.view(-1, *[1] * (part.dim() - 1))
 
-    monkeypatch.setattr(less, "per_example_gradients", scaled)
+    monkeypatch.setattr(less, "gradient_blocks", scaled)
     changed = score(candidates, make_context(candidates, targets=targets), no_warmup=True).values
     assert changed == pytest.approx(plain, abs=1e-5)
 

@@ -1,0 +1,132 @@
+"""Rows side by side instead of padded: a forward pass that spends nothing on padding.
+
+Matrix products, norms and activations run over the real tokens of a batch, one long row of them. Only attention, a
+small part of the work at the lengths of instructions, looks at one example at a time: its queries, keys and values are
+put into a rectangle for the product and taken out again, so that no token ever sees another example. It is an
+attention kernel by the name "packed" beside those of the library; a batch that comes padded goes through "sdpa".
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+KERNEL = "packed"
+
+
+@dataclass(frozen=True, eq=False)
+class Rectangle:
+    """Where the tokens of a packed batch lie in the rectangle (n_rows, longest) of its attention.
+
+    Attributes:
+        n_rows: Rows of the batch.
+        longest: Tokens of the longest row.
+        token_at: Shape (n_rows * longest,): the packed token at each place, any token where the row has ended.
+        place_of: Shape (n_tokens,): the place of each packed token.
+        future: Shape (longest, longest): minus infinity where a key lies after its query, else 0.
+    """
+
+    n_rows: int
+    longest: int
+    token_at: torch.Tensor
+    place_of: torch.Tensor
+    future: torch.Tensor
+
+
+def is_packed(model: Any) -> bool:
+    """Return whether a model was loaded with this kernel and takes packed batches."""
+    return getattr(model.config, "_attn_implementation", None) == KERNEL and not _has_virtual_tokens(model)
+
+
+def _has_virtual_tokens(model: Any) -> bool:
+    """Return whether every row begins with tuned vectors, as in prompt tuning, which packed rows have no room for."""
+    return bool(getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False))
+
+
+def packed(rows: Sequence[np.ndarray], device: Any) -> dict[str, Any]:
+    """Return the arguments of a forward pass over token rows of any length, each row attending to itself alone."""
+    import torch
+
+    lengths = np.array([len(row) for row in rows])
+    starts = np.cumsum(lengths) - lengths
+    columns = np.arange(lengths.max())
+    real = columns < lengths[:, None]
+    rectangle = Rectangle(
+        n_rows=len(rows),
+        longest=int(lengths.max()),
+        token_at=torch.as_tensor(np.where(real, starts[:, None] + columns, 0).ravel(), device=device),
+        place_of=torch.as_tensor(np.flatnonzero(real.ravel()), device=device),
+        future=torch.full((len(columns), len(columns)), float("-inf"), device=device).triu(1),
+    )
+    return {
+        "input_ids": torch.as_tensor(np.concatenate(rows).astype(np.int64), device=device)[None],
+        "position_ids": torch.as_tensor(np.broadcast_to(columns, real.shape)[real], device=device)[None],
+        "attention_mask": torch.zeros(1, 1, 1, 1, device=device),  # four dimensions keep the library from making one
+        "rectangle": rectangle,
+        "use_cache": False,
+    }
+
+
+def keeps_rows_apart(model: Any) -> bool:
+    """Return whether packed rows get the logits that each gets alone: not every architecture hands on what it takes."""
+    import torch
+
+    rows = [np.arange(3, 3 + length) % model.config.vocab_size for length in (5, 3, 7)]
+    with torch.inference_mode():
+        together = model(**packed(rows, next(model.parameters()).device)).logits[0].float()
+        alone = [model(input_ids=torch.as_tensor(row, device=model.device)[None]).logits[0].float() for row in rows]
+    return torch.allclose(together, torch.cat(alone), rtol=1e-3, atol=1e-3)
+
+
+@functools.cache
+def register_kernel() -> None:
+    """Make the kernel known to the library; needed before a model is loaded with it."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register(KERNEL, _attention)
+    AttentionMaskInterface.register(KERNEL, sdpa_mask)
+
+
+def _attention(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    rectangle: Rectangle | None = None,
+    **settings: Any,
+) -> tuple[torch.Tensor, None]:
+    """Return causal attention within each row; query, key and value have the shape (1, heads, n_tokens, size)."""
+    import torch
+
+    if rectangle is None:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **settings
+        )
+    n_heads, size = query.shape[1], query.shape[3]
+
+    def laid_out(x: torch.Tensor) -> torch.Tensor:
+        x = x.repeat_interleave(n_heads // x.shape[1], dim=1)  # grouped queries share keys and values
+        rows = x[0].transpose(0, 1).reshape(-1, n_heads * size).index_select(0, rectangle.token_at)
+        rows = rows.view(rectangle.n_rows, rectangle.longest, n_heads, size).transpose(1, 2)
+        return rows.reshape(-1, rectangle.longest, size)
+
+    queries, keys, values = laid_out(query), laid_out(key), laid_out(value)
+    scale = size**-0.5 if scaling is None else scaling
+    scores = rectangle.future.to(query.dtype).expand(len(queries), -1, -1).baddbmm(queries, keys.mT, alpha=scale)
+    weights = torch.nn.functional.dropout(scores.softmax(-1), p=dropout, training=module.training)
+    mixed = (weights @ values).view(rectangle.n_rows, n_heads, rectangle.longest, size)
+    flat = mixed.transpose(1, 2).reshape(-1, n_heads * size).index_select(0, rectangle.place_of)
+    return flat.view(1, -1, n_heads, size), None
