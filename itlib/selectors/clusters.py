@@ -2,6 +2,9 @@
 
 Every budget is met exactly: shares become whole numbers by the method of largest remainders, where the public code
 cuts ``budget / n_clusters`` down to a whole number per cluster, which for many clusters selects nothing at all.
+
+Lloyd's algorithm needs the more iterations the more points there are, so that its time would grow faster than the pool.
+Centres are therefore found on at most 2048 examples, or 20 per cluster, drawn at random; see ``k_means``.
 """
 
 from __future__ import annotations
@@ -17,10 +20,12 @@ from itlib.selectors import SelectionContext, by_subset
 from itlib.selectors._feedback import SCORES, lead_of_gold
 from itlib.selectors._options import one_of, within
 from itlib.selectors._vectors import pool_embeddings, squared_distances
+from itlib.selectors.coverage import reference
 
 QUALITIES = ("perplexity", "uniform", "clean")
 RESTARTS = 4
 MOST_ITERATIONS = 100
+FEWEST_PER_CLUSTER = 20  # points that centres are found on, where the sample of coverage.py has fewer
 SILHOUETTE_SAMPLE = 2000  # points; the silhouette needs all pairs
 BLOCK = 512
 
@@ -222,6 +227,9 @@ def k_means(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the clusters of k-means: the best of several runs of Lloyd's algorithm from k-means++ starts.
 
+    Of more than 2048 points, or 20 ``k`` if that is more, the runs see a random sample of that size, whose mean squared
+    distance to given centres is an unbiased estimate of that of all. Then all points go to the nearest centre, once.
+
     Args:
         points: Shape (n_points, width), at least ``k`` of them.
         k: Number of clusters; none stays empty, even where there are fewer different points.
@@ -233,12 +241,15 @@ def k_means(
     """
     middle = points.mean(axis=0)
     centred = np.asarray(points, dtype=np.float64) - middle
+    rows = reference(len(points), rng, FEWEST_PER_CLUSTER * k)
+    seen = centred if rows is None else centred[rows]
     best_cost, best = np.inf, None
     for _ in range(n_restarts):
-        labels, centres = _lloyd(centred, centred[_starts(centred, k, rng)])
-        cost = float(((centred - centres[labels]) ** 2).sum())
+        labels, centres = _lloyd(seen, seen[_starts(seen, k, rng)], MOST_ITERATIONS)
+        cost = float(((seen - centres[labels]) ** 2).sum())
         if cost < best_cost:
             best_cost, best = cost, (labels, centres)
+    best = best if rows is None else _lloyd(centred, best[1], 1)
     return best[0], best[1] + middle
 
 
@@ -256,9 +267,9 @@ def _starts(points: np.ndarray, k: int, rng: np.random.Generator) -> list[int]:
     return rows
 
 
-def _lloyd(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _lloyd(points: np.ndarray, centres: np.ndarray, n_iterations: int) -> tuple[np.ndarray, np.ndarray]:
     labels = np.full(len(points), -1)
-    for _ in range(MOST_ITERATIONS):
+    for _ in range(n_iterations):
         distances = squared_distances(points, centres)
         found = _none_empty(distances.argmin(axis=1), distances)
         if np.array_equal(found, labels):

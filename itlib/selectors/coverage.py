@@ -1,4 +1,8 @@
-"""Selection of a subset that covers the pool: k-center and facility location, both greedy."""
+"""Selection of a subset that covers the pool: k-center and facility location, both greedy.
+
+All pairs of a large pool are too many to compare, in time and in memory. Up to 2048 examples everything is compared
+with everything; beyond, with a random sample of 2048 of them, so that time and memory grow in proportion to the pool.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from itlib.errors import InputError
 from itlib.example import Example
 from itlib.registry import selectors
 from itlib.selectors import SelectionContext, by_subset
 from itlib.selectors._vectors import pool_embeddings, squared_distances, unit
 
-MOST_PAIRED = 16384  # examples; all pairs of them in single precision take a gigabyte
+REFERENCE = 2048  # examples that all others are compared with; changing it changes selections from larger pools
 BLOCK = 512
 
 
@@ -25,10 +28,14 @@ def k_center_selector(pool: Sequence[Example], budget: int, context: SelectionCo
     Distances are Euclidean between mean embeddings. The largest distance of any example to the nearest taken one is at
     most twice the smallest possible. It seeks out outliers, in a noisy pool corrupted examples: a negative control
     ("Diversify and Conquer", table 2). Ties are broken at random.
+
+    In a pool of more than 2048 examples the medoid is the example with the smallest sum of distances to 2048 random
+    ones: up to a factor that is the same for all, an unbiased estimate of its sum over the pool. Nothing else changes,
+    the guarantee included, which holds from any start.
     """
     shuffled = context.rng.permutation(len(pool))
-    points = pool_embeddings(context.features, pool, "mean")
-    return shuffled[k_center(points[shuffled], budget)]
+    points = pool_embeddings(context.features, pool, "mean")[shuffled]
+    return shuffled[k_center(points, budget, medoid(points, reference(len(pool), context.rng)))]
 
 
 @selectors.register("facility_location")
@@ -39,17 +46,33 @@ def facility_location_selector(pool: Sequence[Example], budget: int, context: Se
     s is (1 + cosine) / 2 between mean embeddings; the Superfiltering.D code has the largest squared Euclidean distance
     between unit vectors minus the squared distance, which is the same up to scale and a constant and so gives the same
     order. Greedy choice reaches at least 1 - 1/e of the best value. Ties are broken at random.
+
+    In a pool of more than 2048 examples the sum runs over 2048 random ones, while any example may be taken: for a given
+    subset, an unbiased estimate of the mean over the pool. What is taken covers the sample a little better than the
+    pool, the more so the larger the budget; where it comes near 2048, the choice comes near that random sample.
     """
-    if len(pool) > MOST_PAIRED:
-        raise InputError(
-            f"pool_size: facility_location compares all pairs of at most {MOST_PAIRED} examples, got {len(pool)}"
-        )
     shuffled = context.rng.permutation(len(pool))
     vectors = unit(pool_embeddings(context.features, pool, "mean"))[shuffled].astype(np.float32)
-    similarity = vectors @ vectors.T
+    rows = reference(len(pool), context.rng)
+    similarity = vectors @ (vectors if rows is None else vectors[rows]).T
     similarity += 1.0
     similarity /= 2.0
     return shuffled[facility_location(np.maximum(similarity, 0.0, out=similarity), budget)]
+
+
+def reference(n: int, rng: np.random.Generator, least: int = 0) -> np.ndarray | None:
+    """Return the rows of a random sample that a pool is compared with, or None where the pool is no larger than it.
+
+    Nothing is drawn for None, so that a small pool leaves the stream as it was. Called with the examples in canonical
+    order, or shuffled from it, the sample does not depend on the order of a file.
+
+    Args:
+        n: Size of the pool.
+        rng: Draws the sample.
+        least: Size of the sample where ``REFERENCE`` is smaller.
+    """
+    size = max(REFERENCE, least)
+    return rng.permutation(n)[:size] if n > size else None
 
 
 def facility_location(similarity: np.ndarray, k: int) -> np.ndarray:
@@ -98,10 +121,11 @@ def k_center(points: np.ndarray, k: int, start: int | None = None) -> np.ndarray
     return np.array(chosen[:k], dtype=np.int64)
 
 
-def medoid(points: np.ndarray) -> int:
-    """Return the row with the smallest sum of Euclidean distances to all others."""
+def medoid(points: np.ndarray, rows: np.ndarray | None = None) -> int:
+    """Return the row with the smallest sum of Euclidean distances to all others, or to those in ``rows``."""
     centred = points - points.mean(axis=0)
+    others = centred if rows is None else centred[rows]
     sums = np.empty(len(points))
     for begin in range(0, len(points), BLOCK):
-        sums[begin : begin + BLOCK] = np.sqrt(squared_distances(centred[begin : begin + BLOCK], centred)).sum(axis=1)
+        sums[begin : begin + BLOCK] = np.sqrt(squared_distances(centred[begin : begin + BLOCK], others)).sum(axis=1)
     return int(sums.argmin())

@@ -21,10 +21,10 @@ from itlib.features import Losses
 from itlib.registry import selectors
 from itlib.selectors import Scores, SelectionContext, by_score, by_subset
 from itlib.selectors._vectors import pool_embeddings, squared_distances, unit
-from itlib.selectors.coverage import facility_location
+from itlib.selectors.coverage import facility_location, reference
 from itlib.selectors.perplexity import finite_losses
 
-MOST_CANDIDATES = 8192  # all pairs of them take half a gigabyte
+BLOCK = 512
 
 
 @selectors.register("ifd_loss")
@@ -81,6 +81,9 @@ def superfiltering_diverse(
     Similarity is exp(-d / width) with d the Euclidean distance between mean embeddings scaled to length 1, the kernel
     of the library that the authors use. They embed with a sentence encoder, here the scorer's last layer serves.
 
+    Of more than 2048 candidates, similarity to 2048 random ones of them counts, while any may be taken: the mean over a
+    sample is an unbiased estimate of the mean over all, and time and memory grow in proportion to the candidates.
+
     Options:
         share: Part of the pool that facility location chooses from, in (0, 1].
     """
@@ -92,14 +95,10 @@ def superfiltering_diverse(
     n_kept = len(pool) - int(filtered.sum())
     context.ledger.note("n_backfilled", max(0, budget - n_kept))
     n_candidates = max(budget, min(round(share * len(pool)), n_kept))
-    if n_candidates > MOST_CANDIDATES:
-        raise InputError(
-            f"selector_options: share: superfiltering_diverse compares all pairs of at most {MOST_CANDIDATES} "
-            f"examples, got {n_candidates}"
-        )
     candidates = np.lexsort((context.rng.permutation(len(pool)), -ratio, filtered))[:n_candidates]
     vectors = unit(pool_embeddings(context.features, pool, "mean"))[candidates]
-    return candidates[facility_location(exponential_similarity(vectors), budget)]
+    similarity = exponential_similarity(vectors, reference(n_candidates, context.rng))
+    return candidates[facility_location(similarity, budget)]
 
 
 # ---- mathematics: arrays in, arrays out ---------------------------------------------------------------------
@@ -120,11 +119,21 @@ def instruction_aware(instruction: np.ndarray, conditional: np.ndarray, uncondit
     return _quotient(conditional, instruction * unconditional)
 
 
-def exponential_similarity(vectors: np.ndarray) -> np.ndarray:
-    """Return exp(-d / width) of all pairs of n vectors, d their Euclidean distance, shape (n, n)."""
-    distances = np.sqrt(squared_distances(vectors, vectors))
-    np.fill_diagonal(distances, 0.0)  # which rounding makes as large as 1e-8
-    return np.exp(-distances / vectors.shape[1])
+def exponential_similarity(vectors: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    """Return exp(-d / width) of n vectors with all of them or those in ``rows``, d their Euclidean distance.
+
+    Shape (n, n), or (n, n_rows) in single precision.
+    """
+    if rows is None:
+        distances = np.sqrt(squared_distances(vectors, vectors))
+        np.fill_diagonal(distances, 0.0)  # which rounding makes as large as 1e-8
+        return np.exp(-distances / vectors.shape[1])
+    found = np.empty((len(vectors), len(rows)), dtype=np.float32)
+    for start in range(0, len(vectors), BLOCK):
+        distances = np.sqrt(squared_distances(vectors[start : start + BLOCK], vectors[rows]))
+        found[start : start + BLOCK] = np.exp(-distances / vectors.shape[1])
+    found[rows, np.arange(len(rows))] = 1.0
+    return found
 
 
 def _quotient(above: np.ndarray, below: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from toolbox import example
 
 from itlib.errors import InputError
 from itlib.registry import selectors
-from itlib.selectors import clusters
+from itlib.selectors import clusters, coverage
 from itlib.selectors.clusters import k_means, largest_remainder, reweighted, sample, silhouette
 
 K_MEANS_RANDOM, KMQ, ITERATIVE = (selectors.get(name) for name in ("k_means_random", "kmq", "iterative_kmq"))
@@ -121,6 +121,33 @@ def test_no_cluster_is_empty_even_with_fewer_different_points(k):
 def test_an_empty_cluster_takes_the_farthest_point():
     distances = np.array([[0.0, 9.0, 8.0], [4.0, 9.0, 8.0], [9.0, 1.0, 8.0]])
     assert clusters._none_empty(distances.argmin(axis=1), distances).tolist() == [0, 2, 1]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_centres_found_on_a_sample_serve_the_pool_nearly_as_well(monkeypatch, seed):
+    """Up to the size of the sample nothing changes; above, what is lost is little of what clusters explain."""
+    monkeypatch.setattr(clusters, "FEWEST_PER_CLUSTER", 1)
+    points = np.random.default_rng(seed).normal(size=(600, 3))
+    exact = k_means(points, 8, np.random.default_rng(seed))
+    monkeypatch.setattr(coverage, "REFERENCE", 600)
+    np.testing.assert_array_equal(k_means(points, 8, np.random.default_rng(seed))[0], exact[0])
+    monkeypatch.setattr(coverage, "REFERENCE", 200)
+    labels, centres = k_means(points, 8, np.random.default_rng(seed))
+    again, _ = k_means(points, 8, np.random.default_rng(seed))
+    np.testing.assert_array_equal(again, labels)
+    explained = [cost(points, np.zeros(600)) - cost(points, found) for found in (exact[0], labels)]
+    assert explained[1] > 0.95 * explained[0]
+    np.testing.assert_allclose(centres, [points[labels == j].mean(0) for j in range(8)])
+
+
+@pytest.mark.parametrize("k", [1, 6, 30])
+def test_no_cluster_is_empty_where_centres_come_from_a_sample(monkeypatch, k):
+    monkeypatch.setattr(coverage, "REFERENCE", 10)
+    monkeypatch.setattr(clusters, "FEWEST_PER_CLUSTER", 1)
+    points = np.repeat(np.eye(3), [30, 9, 1], axis=0)
+    labels, centres = k_means(points, k, np.random.default_rng(0))
+    assert sorted(set(labels.tolist())) == list(range(k))
+    assert np.isfinite(centres).all()
 
 
 def brute_silhouette(points, labels):

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from stub import stub_context
 from toolbox import example
 
-from itlib.errors import InputError
 from itlib.registry import selectors
 from itlib.selectors import coverage
 from itlib.selectors.coverage import facility_location, k_center, medoid
@@ -122,7 +121,83 @@ def test_duplicates_are_taken_last_and_every_budget_is_met(selector):
     assert {4, 5} < set(chosen[:3])
 
 
-def test_a_pool_too_large_for_all_pairs_is_refused(monkeypatch):
-    monkeypatch.setattr(coverage, "MOST_PAIRED", 3)
-    with pytest.raises(InputError, match="^pool_size: facility_location compares all pairs of at most 3.*got 4$"):
-        FACILITY(pool_of(4), 1, stub_context(pool_of(4), np.eye(4)))
+# ---- pools larger than the sample that they are compared with -----------------------------------------------
+
+
+def cloud(n, seed=0):
+    """Points in groups of unequal size, with a little noise."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(6, 5))[rng.choice(6, n, p=[0.4, 0.2, 0.15, 0.1, 0.1, 0.05])] + rng.normal(0, 0.3, (n, 5))
+
+
+def test_a_sample_is_drawn_only_of_what_is_larger_and_no_other_draw_moves():
+    used, untouched = np.random.default_rng(5), np.random.default_rng(5)
+    assert coverage.reference(coverage.REFERENCE, used) is None
+    assert coverage.reference(coverage.REFERENCE + 1, used, coverage.REFERENCE + 1) is None
+    assert used.random() == untouched.random()
+    rows = coverage.reference(coverage.REFERENCE + 1, used)
+    assert len(set(rows.tolist())) == coverage.REFERENCE
+    assert len(coverage.reference(coverage.REFERENCE + 9, used, coverage.REFERENCE + 3)) == coverage.REFERENCE + 3
+
+
+def test_up_to_the_size_of_the_sample_everything_is_compared_with_everything(monkeypatch):
+    points = cloud(60)
+    exact = [selector(pool_of(60), 8, stub_context(pool_of(60), points)).tolist() for selector in (FACILITY, K_CENTER)]
+    monkeypatch.setattr(coverage, "REFERENCE", 60)
+    same = [selector(pool_of(60), 8, stub_context(pool_of(60), points)).tolist() for selector in (FACILITY, K_CENTER)]
+    monkeypatch.setattr(coverage, "REFERENCE", 20)
+    other = [selector(pool_of(60), 8, stub_context(pool_of(60), points)).tolist() for selector in (FACILITY, K_CENTER)]
+    assert exact == same
+    assert exact[0] != other[0]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_covering_a_sample_covers_nearly_as_much_of_the_pool_as_covering_it(monkeypatch, seed):
+    """What both cover over random choice; a sample of a third loses a tenth of it at most."""
+    points = cloud(300, seed)
+    unit = points / np.linalg.norm(points, axis=1, keepdims=True)
+    similarity = (1 + unit @ unit.T) / 2
+
+    def covered():
+        chosen = FACILITY(pool_of(300), 6, stub_context(pool_of(300), points, seed=seed))
+        return value(similarity, chosen)
+
+    exact = covered()
+    monkeypatch.setattr(coverage, "REFERENCE", 100)
+    rng = np.random.default_rng(seed)
+    chance = np.mean([value(similarity, rng.permutation(300)[:6]) for _ in range(50)])
+    assert exact > chance
+    assert covered() - chance >= 0.9 * (exact - chance)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_medoid_by_a_sample_is_nearly_as_central(seed):
+    points = cloud(400, seed)
+    sums = np.linalg.norm(points[:, None] - points[None], axis=2).sum(axis=1)
+    assert sums[medoid(points)] == pytest.approx(sums.min())
+    found = sums[medoid(points, np.random.default_rng(seed).permutation(400)[:130])]
+    assert found <= sums.min() + 0.1 * (np.median(sums) - sums.min())
+    assert medoid(points, np.arange(400)) == medoid(points)
+
+
+@pytest.mark.parametrize("selector", [K_CENTER, FACILITY])
+def test_above_the_sample_a_choice_is_a_matter_of_the_seed_alone(monkeypatch, selector):
+    monkeypatch.setattr(coverage, "REFERENCE", 30)
+    points, pool = cloud(100), pool_of(100)
+
+    def ids(order, seed):
+        np.random.seed(seed + 100 * int(order[0]))
+        given = [pool[row] for row in order]
+        return [given[row].id for row in selector(given, 12, stub_context(pool, points, seed=seed))]
+
+    forwards, backwards = np.arange(100), np.arange(100)[::-1]
+    assert ids(forwards, 0) == ids(backwards, 0)
+    assert len(set(ids(forwards, 0))) == 12
+    assert selector is K_CENTER or ids(forwards, 0) != ids(forwards, 1)
+
+
+def test_budgets_above_the_sample_are_met(monkeypatch):
+    monkeypatch.setattr(coverage, "REFERENCE", 5)
+    for selector in (K_CENTER, FACILITY):
+        found = selector(pool_of(30), 30, stub_context(pool_of(30), cloud(30)))
+        assert sorted(found.tolist()) == list(range(30))

@@ -12,7 +12,7 @@ from itlib.errors import InputError
 from itlib.example import Turn
 from itlib.registry import selectors, sources
 from itlib.resolve import resolve
-from itlib.selectors import ifd
+from itlib.selectors import coverage, ifd
 from itlib.selectors.ifd import exponential_similarity, instruction_aware, ratio_of_losses, ratio_of_perplexities
 from itlib.spec import RunSpec, with_fields
 
@@ -264,13 +264,35 @@ def test_share_is_checked(share):
         selectors.get("superfiltering_diverse")(pool, 1, losses_context(pool, np.ones(4), np.ones(4)), share=share)
 
 
-def test_embeddings_must_tell_examples_apart_and_pairs_must_fit(monkeypatch):
+def test_embeddings_must_tell_examples_apart():
     pool = [example(i) for i in range(4)]
     context = losses_context(pool, np.full(4, 0.5), np.ones(4), vectors=np.ones((4, 2)))
     with pytest.raises(InputError, match="embeddings are constant"):
         selectors.get("superfiltering_diverse")(pool, 2, context)
-    monkeypatch.setattr(ifd, "MOST_CANDIDATES", 2)
-    with pytest.raises(
-        InputError, match="share: superfiltering_diverse compares all pairs of at most 2 examples, got 3"
-    ):
-        selectors.get("superfiltering_diverse")(pool, 3, losses_context(pool, np.full(4, 0.5), np.ones(4)))
+
+
+def test_similarity_to_some_is_that_to_all_without_the_others(monkeypatch):
+    monkeypatch.setattr(ifd, "BLOCK", 7)
+    vectors, rows = np.random.default_rng(0).normal(size=(50, 7)), np.random.default_rng(1).permutation(50)[:20]
+    found = exponential_similarity(vectors, rows)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, exponential_similarity(vectors)[:, rows], rtol=1e-6)
+    assert (found[rows, np.arange(20)] == 1).all()
+
+
+def test_of_many_candidates_a_sample_is_covered_and_the_clumps_are_found(monkeypatch):
+    """At the size of the sample nothing changes; above it, any candidate may be taken and each clump has one."""
+    pool, conditional = [example(i) for i in range(80)], np.full(80, 0.5)
+
+    def found(order=slice(None), seed=0):
+        given = pool[order]
+        context = losses_context(pool, conditional, np.ones(80), vectors=clumps(20, 4), seed=seed)
+        return [given[row].id for row in selectors.get("superfiltering_diverse")(given, 4, context, share=1.0)]
+
+    exact = found()
+    monkeypatch.setattr(coverage, "REFERENCE", 80)
+    assert found() == exact
+    monkeypatch.setattr(coverage, "REFERENCE", 30)
+    sampled = [found(seed=seed) for seed in range(5)]
+    assert all({int(one[1:]) // 20 for one in ids} == {0, 1, 2, 3} for ids in sampled)
+    assert found(slice(None, None, -1)) == sampled[0] != sampled[1]

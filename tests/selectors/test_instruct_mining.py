@@ -8,7 +8,7 @@ from toolbox import example, make_context
 
 from itlib.errors import InputError
 from itlib.registry import selectors
-from itlib.selectors import Checkpoint
+from itlib.selectors import Checkpoint, coverage
 from itlib.selectors import instruct_mining as mining
 
 RULE = np.array([1.07, -0.15, 0.4, 8e-5, -0.9, 0.02])
@@ -71,6 +71,33 @@ def test_neighbour_distance_in_blocks():
     points = np.random.default_rng(0).normal(size=(mining.BLOCK + 30, 3))
     distances = np.sort(np.linalg.norm(points[:, None] - points[None], axis=2), axis=1)
     np.testing.assert_allclose(mining.neighbour_distance(points, 6), distances[:, 1:7].mean(1))
+
+
+def test_neighbours_of_a_sample_are_those_of_all_without_the_others():
+    """A point of the sample is no neighbour of itself; blocks that begin and end anywhere change nothing."""
+    rng = np.random.default_rng(0)
+    points, among = rng.normal(size=(2 * mining.BLOCK + 30, 3)), rng.permutation(2 * mining.BLOCK + 30)[:200]
+    distances = np.linalg.norm(points[:, None] - points[None], axis=2)
+    np.fill_diagonal(distances, np.inf)
+    wanted = np.sort(distances[:, among], axis=1)[:, :6].mean(axis=1)
+    np.testing.assert_allclose(mining.neighbour_distance(points, 6, among), wanted)
+    everything = mining.neighbour_distance(points, 6)
+    np.testing.assert_array_equal(mining.neighbour_distance(points, 6, np.arange(len(points))), everything)
+    assert np.corrcoef(np.log(wanted), np.log(everything))[0, 1] > 0.8
+
+
+def test_of_a_large_pool_neighbours_come_from_a_sample(monkeypatch):
+    pool = pool_of(40)
+
+    def distances():
+        return mining.measured_indicators(pool, make_context(pool))[:, mining.INDICATORS.index("knn_6")]
+
+    exact = distances()
+    monkeypatch.setattr(coverage, "REFERENCE", 40)
+    np.testing.assert_array_equal(distances(), exact)
+    monkeypatch.setattr(coverage, "REFERENCE", 20)
+    np.testing.assert_array_equal(distances(), distances())
+    assert (distances() >= exact - 1e-6).all() and (distances() > exact + 1e-3).any()  # rounding of large squares aside
 
 
 def test_mixed_subsets_differ_more_than_random_ones():
