@@ -14,7 +14,7 @@ import pandas as pd
 from itlib.claims.data_selection import drift, latent_rows
 from itlib.result import RunResult
 from itlib.selected import mechanism, overlaps, pareto_front, scores
-from itlib.stats import bootstrap_interval, sign_flip_interval
+from itlib.stats import bootstrap_interval, holm, sign_flip, sign_flip_interval
 
 SIDES = ("all", "targets")
 LABELS = {"all": "all families", "targets": "target families"}
@@ -49,8 +49,11 @@ def contrasts(frame: pd.DataFrame, kinds: Sequence[str], names: Sequence[str]) -
     """Return per arm what it gains on random and on the whole pool, on all families and on the targets.
 
     Columns: ``kind``, ``families``, ``arm``, ``score`` (mean over seeds), ``vs random`` and ``vs full`` (mean of the
-    differences paired by seed, each with its sign-flip interval), ``seeds``. Exploratory: many comparisons, and none is
-    corrected for the others.
+    differences paired by seed, each with its sign-flip interval), ``seeds``, ``p`` and ``holm``.
+
+    Named in advance are the comparisons with random on all families, at most twelve per kind of pool: they have a
+    p-value of the sign-flip test and one adjusted by Holm over those of their kind. All others are exploratory: an
+    interval and no test.
     """
     rows = []
     for kind in kinds:
@@ -61,8 +64,18 @@ def contrasts(frame: pd.DataFrame, kinds: Sequence[str], names: Sequence[str]) -
                 for baseline in ("random", "full"):
                     other = by_arm[baseline] if name != baseline else values[:0]
                     row |= _told(_paired(values, other), f"vs {baseline}")
-                rows.append(row | {"seeds": len(values)})
-    return pd.DataFrame(rows)
+                rows.append(row | {"seeds": len(values), "p": _tested(values, by_arm["random"], side, name)})
+    table = pd.DataFrame(rows).assign(holm=np.nan)
+    for _, named in table[table["p"].notna()].groupby("kind"):
+        table.loc[named.index, "holm"] = holm(named["p"])
+    return table
+
+
+def _tested(values: pd.Series, random: pd.Series, side: str, name: str) -> float:
+    """Return the p-value of a comparison that was named in advance, else NaN."""
+    gain = _paired(values, random)
+    named = side == "all" and name not in ("random", "full")
+    return sign_flip(gain).p_value if named and len(gain) > 1 else np.nan
 
 
 def knowledge(frame: pd.DataFrame, kinds: Sequence[str], names: Sequence[str]) -> pd.DataFrame:

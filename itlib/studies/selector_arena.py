@@ -84,14 +84,18 @@ ARMS: dict[str, Arm] = {
     "ifd bottom": Arm("ifd_loss", "self-scoring", {**BOTTOM, **WARM_SCORER}),
     "ifd per family": Arm("ifd_loss", "self-scoring", {"stratified": True, **WARM_SCORER}),
     "ifd_ppl": Arm("ifd_ppl", "self-scoring", WARM_SCORER),
+    "ifd_ppl bottom": Arm("ifd_ppl", "self-scoring", {**BOTTOM, **WARM_SCORER}),
     "ic_ifd": Arm("ic_ifd", "self-scoring", WARM_SCORER),
+    "ic_ifd bottom": Arm("ic_ifd", "self-scoring", {**BOTTOM, **WARM_SCORER}),
     "superfiltering_diverse": Arm("superfiltering_diverse", "self-scoring", WARM_SCORER),
     "lp hard": Arm("lp", "self-scoring"),
     "lp easy": Arm("lp hardest=false", "self-scoring"),
     "lp_app": Arm("lp_app", "self-scoring"),
+    "lp_app easy": Arm("lp_app hardest=false", "self-scoring"),
     "nuggets top": Arm("nuggets", "self-scoring"),
     "nuggets bottom": Arm("nuggets", "self-scoring", BOTTOM),
     "codec_gap": Arm("codec_gap warm=400", "informed"),
+    "codec_gap bottom": Arm("codec_gap warm=400", "informed", BOTTOM),
     "k_means_random": Arm("k_means_random", "coverage"),
     "kmq": Arm("kmq", "coverage"),
     "iterative_kmq": Arm("iterative_kmq", "coverage"),
@@ -111,6 +115,7 @@ ARMS: dict[str, Arm] = {
     "mona": Arm("mona", "targets"),
     "mona raw": Arm("mona representation=raw similarity=cosine", "targets"),
     "oracle_clean": Arm("oracle_clean", "informed"),
+    "oracle_loo": Arm("oracle_loo warm=100", "targets"),
 }
 
 

@@ -19,7 +19,11 @@ SIGNS = {
     "response length": ("longest", "shortest"),
     "perplexity": ("perplexity top", "perplexity bottom"),
     "IFD": ("ifd top", "ifd bottom"),
+    "IFD as a ratio of perplexities": ("ifd_ppl", "ifd_ppl bottom"),
+    "IC-IFD": ("ic_ifd", "ic_ifd bottom"),
     "learning percentage": ("lp hard", "lp easy"),
+    "approximate learning percentage": ("lp_app", "lp_app easy"),
+    "gap between warm and strong answers": ("codec_gap", "codec_gap bottom"),
     "golden score": ("nuggets top", "nuggets bottom"),
 }
 CORRUPTED = ("wrong", MISMATCHED, "truncated")
@@ -100,11 +104,12 @@ def costs(table: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns ``kind``, ``arm``, ``group``, ``mean``, ``cost`` and ``front``: no other arm gains as much for less. The
-        random arm is a row with gain 0; the oracle and arms without a finished run are left out.
+        random arm is a row with gain 0; oracles and arms without a finished run are left out.
     """
     total = chosen.set_index("arm")[["selection_gflops", "training_gflops"]].sum(axis=1)
     parts = []
-    for kind, rows in table[(table["arm"] != "oracle_clean") & table["mean"].notna()].groupby("kind", sort=False):
+    fair = ~table["arm"].str.startswith("oracle_") & table["mean"].notna()
+    for kind, rows in table[fair].groupby("kind", sort=False):
         random = pd.DataFrame([{"kind": kind, "arm": RANDOM, "group": "baseline", "mean": 0.0}])
         rows = pd.concat([random, rows[["kind", "arm", "group", "mean"]]], ignore_index=True)
         spent = total.reindex(f"{kind}/" + rows["arm"]).to_numpy(dtype=float)
