@@ -8,6 +8,6 @@ from itlib.registry import perturbations
 
 
 @perturbations.register("none")
-def none(text: str, severity: float, rng: np.random.Generator) -> str:
+def none(text: str, severity: float, rng: np.random.Generator, keep: frozenset[str] = frozenset()) -> str:
     """Return the text as it is."""
     return text
