@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -38,8 +39,8 @@ def export_selection(out: Path, *, data: str, model: str, store: Store, **fields
     """Select examples of a data set and write them to a new folder.
 
     The folder holds ``data.jsonl`` and ``data.parquet`` (one row per example, best first: ``id``, ``messages``,
-    ``rank`` and, where the selector gives one, ``score``) and ``README.md``, a dataset card with hashes and what was
-    asked for. It appears whole or not at all.
+    ``rank`` and, where the selector gives one, ``score``, null for a row without) and ``README.md``, a dataset card
+    with hashes and what was asked for. It appears whole or not at all.
 
     Args:
         out: Folder to make.
@@ -89,13 +90,14 @@ def export_selection(out: Path, *, data: str, model: str, store: Store, **fields
 
 
 def _row(example: Example, rank: int, score: float | None) -> dict[str, Any]:
+    """Return one line of the files; JSON knows no NaN, so what was taken without a score has ``score`` null."""
     messages = [{"role": turn.role, "content": turn.content} for turn in example.turns]
     row: dict[str, Any] = {"id": example.id, "messages": messages, "rank": rank}
-    return row if score is None else {**row, "score": float(score)}
+    return row if score is None else {**row, "score": float(score) if math.isfinite(score) else None}
 
 
 def _write(folder: Path, rows: list[dict[str, Any]], spec: RunSpec, totals: dict[str, Any]) -> None:
-    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+    lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)
     (folder / "data.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     pd.DataFrame(rows).to_parquet(folder / "data.parquet", index=False)
     (folder / "README.md").write_text(_card(folder, spec, len(rows), totals), encoding="utf-8")

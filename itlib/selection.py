@@ -50,6 +50,7 @@ NO_SCORE = (
 )
 VERSION = 1  # raise when scoring itself changes; selectors have versions of their own
 BANDS = ("top", "middle", "bottom")
+BLIND = ("random", "stratified")  # selectors that draw whatever examples say, and so have nothing to rank
 
 
 @dataclass(frozen=True)
@@ -128,12 +129,19 @@ def select(
         folder: Where features are kept for other selectors; None keeps them in memory.
 
     Raises:
+        InputError: An empty pool or one that repeats a single example, a budget of 0 or above the pool, or a selector
+            that excludes every example or scores none. A spec with ``n_train`` 0 is the base as it is: it selects
+            nothing and is not to be asked.
         RunError: The selector broke its promise of ``budget`` different rows.
     """
     data = spec.data
     chosen = selectors.get(data.selector)
+    _check_pool(data.selector, pool)
+    if not 1 <= budget <= len(pool):
+        raise InputError(f"n_train is {budget}; '{data.selector}' takes 1 to {len(pool)} examples of this pool")
     if isinstance(chosen, ScoreSelector):
         found, totals = _scored(spec, pool, load_base, folder)
+        _check_scores(data.selector, found)
         order = banded(ranked(pool, found, stream(spec.seed, "ties of a selection")), data.selection_band, found.n_kept)
         taken = by_family(order, pool, budget) if data.stratified else order[:budget]
         totals = totals | _positive({"n_backfilled": max(0, budget - found.n_kept)})
@@ -141,6 +149,8 @@ def select(
         context = selection_context(spec, pool, load_base, folder)
         taken = chosen(pool, budget, context, **options(chosen, data.selector_options, data.selector))
         totals = told(context.ledger)
+        if totals.get("n_filtered") == len(pool):
+            raise InputError(_nothing_left(data.selector, len(pool), len(pool)))
     rows = tuple(int(row) for row in taken)
     if not len(rows) == len(set(rows)) == budget:
         raise RunError(f"selector '{data.selector}' gave {len(set(rows))} unique rows, not {budget}")
@@ -161,11 +171,40 @@ def scores(
     """Return what the selector of a resolved spec thinks of every example; arguments as in ``select``.
 
     Raises:
-        InputError: The selector gives no scores.
+        InputError: The selector gives no scores, or the pool is empty or repeats a single example.
     """
+    _check_pool(spec.data.selector, pool)
     if not isinstance(selectors.get(spec.data.selector), ScoreSelector):
         raise InputError(f"selector '{spec.data.selector}' gives no scores, only a choice")
     return _scored(spec, pool, load_base, folder)[0]
+
+
+def _check_pool(name: str, pool: Sequence[Example]) -> None:
+    """Raise ``InputError`` for a pool of which the selector ``name`` cannot choose: none, or one example repeated."""
+    if not pool:
+        raise InputError(f"selector '{name}': the pool is empty; there is no example to choose")
+    if name not in BLIND and len(pool) > 1 and all(example.turns == pool[0].turns for example in pool):
+        raise InputError(
+            f"selector '{name}': the {len(pool)} examples of the pool are copies of one; only {' and '.join(BLIND)} "
+            "can take some of them"
+        )
+
+
+def _check_scores(name: str, found: Scores) -> None:
+    """Raise ``InputError`` where back-fill would be all there is: every example is excluded or without a score."""
+    n, n_unscored = len(found.values), int(np.isnan(found.values).sum())
+    if n_unscored == n:
+        raise InputError(f"selector '{name}': all {n} examples of the pool have the score NaN; nothing can be ranked")
+    if not found.n_kept:
+        raise InputError(_nothing_left(name, n - n_unscored, n))
+
+
+def _nothing_left(name: str, n_excluded: int, n: int) -> str:
+    rest = "" if n_excluded == n else f" and has no score for the other {n - n_excluded}"
+    return (
+        f"selector '{name}' excludes {n_excluded} of {n} examples of the pool{rest}: nothing is left to take; "
+        "choose another scorer, selector_options or pool"
+    )
 
 
 def _scored(

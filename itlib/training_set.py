@@ -96,8 +96,10 @@ def _selected(
     fitting, n_too_long = _fitting_pool(spec.base, _pool_only(data), spec.seed)
     pool = capped(fitting, data.per_family_cap)
     budget = min(data.n_train, len(pool)) if data.n_train == data.pool_size else data.n_train
-    if budget > len(pool):
-        raise InputError(f"n_train is {budget}, but only {len(pool)} of {data.pool_size} pool rows {_what_fits(data)}")
+    if budget > len(pool) or not pool:
+        raise InputError(
+            f"n_train is {data.n_train}, but only {len(pool)} of {data.pool_size} pool rows {_what_fits(data)}"
+        )
     selection = select(spec, pool, budget, load_base, features)
     chosen = [pool[row] for row in selection.rows]
     if data.augmentation == "none":

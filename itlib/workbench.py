@@ -103,9 +103,18 @@ class Workbench:
         )
 
     def targets(self) -> list[Example]:
-        """Return the development examples that a target-aware selector aims at."""
-        data = self.spec.data
-        return sources.get(data.source).held_out(data, target_evaluation(data, self.spec.evaluate))
+        """Return the development examples that a target-aware selector aims at.
+
+        Raises:
+            InputError: Some of them are test items of this run. A run that is measured on dev reports no result, so
+                its items may be targets.
+        """
+        data, evaluation = self.spec.data, self.spec.evaluate
+        source = sources.get(data.source)
+        found = source.held_out(data, target_evaluation(data, evaluation))
+        if evaluation.split == "test":
+            _check_unseen(data.selector, found, source.held_out(data, evaluation))
+        return found
 
     def scorer(self) -> tuple[Any, Any]:
         """Return the scorer before any tuning by the selector itself."""
@@ -205,6 +214,17 @@ class Workbench:
             n_parameters=sum(p.numel() for p in model.parameters()),
         )
         return watch.found
+
+
+def _check_unseen(selector: str, targets: Sequence[Example], test_items: Sequence[Example]) -> None:
+    """Raise ``InputError`` if a target has the id, or all the words, of a test item."""
+    ids, texts = {item.id for item in test_items}, {item.turns for item in test_items}
+    seen = [target.id for target in targets if target.id in ids or target.turns in texts]
+    if seen:
+        raise InputError(
+            f"selector '{selector}': {len(seen)} of {len(targets)} targets are test items of this run, {seen[0]} among "
+            "them; take other target_families or another eval_phrasing_set"
+        )
 
 
 class _Watch:

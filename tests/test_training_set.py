@@ -94,6 +94,13 @@ def test_too_few_rows_are_said(base):
         parts(base, n_mix=60, mix_families=("chain_1", "worked_chain_3"), max_length=30)
 
 
+def test_a_pool_of_which_no_row_fits_is_said_before_any_selection(base):
+    for n_train in (8, 60):
+        for selector in ("random", "perplexity_response"):
+            with pytest.raises(InputError, match="^60 of 60 rows .* longer than max_length 2;[^\n]+$"):
+                parts(base, n_train=n_train, max_length=2, selector=selector, describe_selection=True)
+
+
 REFUSED = {
     "no family to mix in": ({"n_mix": 5}, "n_mix is 5, but mix_families names no family"),
     "a family in both parts": ({"n_mix": 5, "mix_families": ["swap"]}, "mix_families: 'swap' is one of families"),

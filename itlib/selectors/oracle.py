@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from itlib.errors import InputError
+from itlib.errors import InputError, RunError
 from itlib.example import Example
 from itlib.gradients import mean_losses, per_example_gradients, trainable_without_embeddings
 from itlib.registry import selectors
@@ -49,6 +49,9 @@ def oracle_loo(
         learning_rate: Size of the step.
         most: How many examples, drawn at random, are measured.
         warm: First tune the scorer on that many random examples of the pool; 0 takes it as it is.
+
+    Raises:
+        RunError: A measured fall is not finite; NaN is the mark of an example that was not measured.
     """
     if not learning_rate > 0:
         raise InputError(f"selector_options: learning_rate: must be above 0, got {learning_rate:g}")
@@ -65,7 +68,14 @@ def oracle_loo(
     scored = context.rng.permutation(len(pool))[:most]
     context.ledger.note("n_scored", len(scored))
     values = np.full(len(pool), np.nan)
-    values[scored] = _falls(pool, scored, targets, context, model, learning_rate)
+    falls = _falls(pool, scored, targets, context, model, learning_rate)
+    n_wrong = int((~np.isfinite(falls)).sum())
+    if n_wrong:
+        raise RunError(
+            f"oracle_loo: the target loss is not finite after the step on {n_wrong} of {len(falls)} examples; "
+            "a smaller learning_rate in selector_options may help"
+        )
+    values[scored] = falls
     return values
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from stub import StubFeatures
-from toolbox import example, hand_context, make_context
+from toolbox import MarkovModel, example, hand_context, hand_features, make_context
 
 from itlib.errors import InputError
 from itlib.registry import selectors, sources
@@ -149,6 +149,36 @@ def test_options_and_losses_are_checked(name):
         selectors.get(name)(pool, 2, lp_context(pool, [np.ones(4)] * 4)[0], n_clusters=5)
     with pytest.raises(InputError, match="scorer: its losses are not finite"):
         selectors.get(name)(pool, 2, lp_context(pool, [np.ones(4)] + [np.full(4, np.nan)] * 3)[0], n_clusters=0)
+
+
+def steps(**losses):
+    """A model of six tokens that gives the named steps, such as ``t12``, these losses and the rest to token 0."""
+    table = np.zeros((6, 6))
+    table[:, 0] = 1.0
+    for step, loss in losses.items():
+        before, after = int(step[1]), int(step[2])
+        table[before, after], table[before, 0] = np.exp(-loss), -np.expm1(-loss)
+    return MarkovModel(table)
+
+
+@pytest.mark.parametrize("logarithmic", [True, False])
+def test_a_token_without_loss_stays_in_the_mean(logarithmic):
+    """The published code divides by the tokens whose loss is not exactly 0.
+
+    The first response goes from (2, 1) to (2, 0), a mean of 1.5 to one of 1; over the tokens with a loss it would be
+    one of 2, worse than before and so the hardest. The second goes from 1.5 to 1.2, less far.
+    """
+    rows = [((1,), (2, 3)), ((4,), (5,))]
+    examples, before = hand_features(steps(t12=2.0, t23=1.0, t45=1.5), rows)
+    others, after = hand_features(steps(t12=2.0, t23=0.0, t45=1.2), rows)
+    after._rows[id(examples)] = (examples, after._rows[id(others)][1])
+    assert before.conditional_losses(examples) == pytest.approx([1.5, 1.5])
+    assert after.conditional_losses(examples) == pytest.approx([1.0, 1.2])
+    context = replace(
+        hand_context(before), tune=lambda *_, **__: [Checkpoint(None, 0.0)], features_of=lambda model, name: after
+    )
+    found = selectors.get("lp_app").select(examples, 2, context, n_clusters=0, logarithmic=logarithmic)
+    assert found.tolist() == [1, 0]
 
 
 # ---- with a model -------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import torch
 from scipy.stats import spearmanr
 from toolbox import example, hand_context, hand_features, make_context
 
-from itlib.errors import InputError
+from itlib.errors import InputError, RunError
 from itlib.registry import selectors, sources
 from itlib.resolve import resolve
 from itlib.spec import RunSpec, with_fields
@@ -136,6 +136,11 @@ def test_cost_is_counted(pool, targets):
 def test_bad_options_are_refused_in_one_line(options, message, pool, targets):
     with pytest.raises(InputError, match=message):
         selectors.get("oracle_loo").scores(pool, make_context(pool, targets=targets), **options)
+
+
+def test_a_step_that_diverges_is_an_error_and_not_an_example_without_a_score(pool, targets):
+    with pytest.raises(RunError, match="^oracle_loo: the target loss is not finite .* of 12 examples; [^\n]+$"):
+        selectors.get("oracle_loo").scores(pool, make_context(pool, targets=targets), learning_rate=1e30, most=12)
 
 
 def test_no_targets_are_refused(pool):
