@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import time
 import traceback
@@ -160,7 +161,7 @@ def _evaluate(model: Any, tokenizer: Any, spec: RunSpec) -> tuple[tuple[tuple[An
     n_too_long = 0
     reference = source.reference(spec.data, spec.evaluate.n_reference) if spec.evaluate.n_reference else []
     for examples, exact_match in (
-        (_perturbed(source.held_out(spec.data, spec.evaluate), spec.evaluate), source.exact_match),
+        (_perturbed(_asked(spec), spec.evaluate), source.exact_match),
         (reference, False),
     ):
         if not examples:
@@ -175,16 +176,25 @@ def _evaluate(model: Any, tokenizer: Any, spec: RunSpec) -> tuple[tuple[tuple[An
     return scores, n_too_long
 
 
+def _asked(spec: RunSpec) -> list[Example]:
+    """Return the held-out items of a run, in one phrasing each or in many."""
+    source = sources.get(spec.data.source)
+    if spec.evaluate.n_eval_phrasings:
+        return source.crossed(spec.data, spec.evaluate, seed=spec.seed)
+    return source.held_out(spec.data, spec.evaluate)
+
+
 def _perturbed(examples: list[Example], evaluation: EvalSpec) -> list[Example]:
-    """Apply the perturbation to every user turn; each item has its own stream, so subsets agree."""
+    """Apply the perturbation to every user turn, the operands kept; each item has its own stream, so subsets agree."""
     if evaluation.perturbation == "none":
         return examples
     perturb = perturbations.get(evaluation.perturbation)
     changed = []
     for example in examples:
         rng = stream(0, f"perturbation {evaluation.perturbation} {example.id}")
+        keep = frozenset(word for entity in example.entities for word in re.findall(r"\w+", entity))
         turns = tuple(
-            Turn(turn.role, perturb(turn.content, evaluation.severity, rng)) if turn.role == "user" else turn
+            Turn(turn.role, perturb(turn.content, evaluation.severity, rng, keep)) if turn.role == "user" else turn
             for turn in example.turns
         )
         changed.append(replace(example, turns=turns))

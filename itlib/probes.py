@@ -47,6 +47,7 @@ def probe_evaluation(evaluation: EvalSpec) -> EvalSpec:
         eval_language="first",
         perturbation="none",
         severity=0.0,
+        n_eval_phrasings=0,
     )
 
 

@@ -160,6 +160,7 @@ def _check_bounds(spec: RunSpec) -> None:
         ("n_reference", evaluate.n_reference, 0, 100_000),
         ("n_probes", evaluate.n_probes, 0, 10_000),
         ("probe_items", evaluate.probe_items, 1, 100_000),
+        ("n_eval_phrasings", evaluate.n_eval_phrasings, 0, 10_000),
         ("per_family_cap", data.per_family_cap, 0, 10_000_000),
         ("n_mix", data.n_mix, 0, 10_000_000),
         ("max_length", data.max_length, 1, 1_000_000),

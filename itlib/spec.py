@@ -109,20 +109,25 @@ class DataSpec(_Part):
 
 @dataclass(frozen=True)
 class MethodSpec(_Part):
-    """Which weights move and how. ``rank``, ``alpha`` and ``targets`` are used by low-rank methods only."""
+    """Which weights move and how. ``rank``, ``alpha`` and ``targets`` are used by low-rank methods only.
+
+    ``n_virtual_tokens`` is the length of a soft prompt.
+    """
 
     method: str = "full"
     train_embeddings: bool = False
     rank: int = 16
     alpha: float = 32.0
     targets: str = "all-linear"
+    n_virtual_tokens: int = _added(20)
 
 
 @dataclass(frozen=True)
 class TrainSpec(_Part):
     """Optimisation. ``budget`` counts ``budget_unit``; the schedule spans the steps that follow from it.
 
-    ``order`` is a name of ``ordering.ORDERS``; ``kept_fraction`` belongs to "dual_stage".
+    ``order`` is a name of ``ordering.ORDERS``; ``kept_fraction`` belongs to "dual_stage". ``objective`` is what is
+    minimised, a registered name; its options are "name=value".
     """
 
     learning_rate: float = 1e-3
@@ -138,6 +143,8 @@ class TrainSpec(_Part):
     kept_fraction: float = 0.0625
     curve_points: int = 10
     trainer: str = "auto"
+    objective: str = _added("response")
+    objective_options: tuple[str, ...] = _added(())
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,9 @@ class EvalSpec(_Part):
     """What is measured after training, and on which split. ``n_eval`` is items per family.
 
     The default phrasings are those that no pool holds, so test items are new in entities, operands and templates.
-    ``n_probes`` > 0 also measures during training, on ``probe_items`` dev items per family; see ``itlib.probes``.
+    ``n_eval_phrasings`` > 0 asks every item in that many phrasings of every set, sets joined by "+"
+    ("observed+negated"); those that the run was tuned on come first. 0 asks every item once. ``n_probes`` > 0 also
+    measures during training, on ``probe_items`` dev items per family; see ``itlib.probes``.
     """
 
     split: str = "test"
@@ -158,6 +167,7 @@ class EvalSpec(_Part):
     n_reference: int = 200
     n_probes: int = 0
     probe_items: int = 5
+    n_eval_phrasings: int = _added(0)
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ def target_evaluation(data: DataSpec, evaluation: EvalSpec) -> EvalSpec:
         n_eval=data.n_targets,
         eval_phrasing_set=TARGET_PHRASINGS,
         eval_language="first",
+        n_eval_phrasings=0,
     )
 
 

@@ -15,7 +15,8 @@ HEAVY = {"torch", "transformers", "peft", "datasets", "matplotlib", "seaborn", "
 PLOTTING = {"matplotlib", "seaborn", "scipy", "statsmodels"}
 ANALYSIS = (
     "arms", "roles", "early_stopping", "frame", "positions", "stats", "scaling", "curvefit", "signflip",
-    "tables", "figures", "claims", "report", "external_scores", "scores_file",
+    "tables", "figures", "claims", "report", "external_scores", "scores_file", "robustness", "instruction_table",
+    "drop_rate",
 )  # fmt: skip
 EXECUTION = (
     "batching", "constraints", "engines", "evaluate", "execute", "generate", "harness", "methods", "microworld",

@@ -14,8 +14,8 @@ from itlib.workspace import project_root
 
 NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
 STUDIES = [path for path in NOTEBOOKS if path.stem[:2].isdigit()]
-COMPUTED_AGAIN = ("01_data_scaling", "02_data_selection")
-NO_CLAIMS = ("02f_own_data",)
+COMPUTED_AGAIN = ("01_data_scaling", "02_data_selection", "03g_own_scores")
+NO_CLAIMS = ("02f_own_data", "03g_own_scores")
 LINES = 15  # a longer code cell is machinery and belongs into the package
 FIGURES = {
     "01_data_scaling": {"familiarity", "families", "fits", "drift"},
@@ -31,6 +31,7 @@ FIGURES = {
     "02d_sources": {"skills", "teachers", "differences"},
     "02e_transfer": {"scores", "agreement", "scorers", "rounds"},
     "02f_own_data": {"scores", "overlap", "outcome"},
+    "03g_own_scores": {"slopes", "gaps", "strips"},
 }  # fmt: skip
 TABLES = {
     "01_data_scaling": {"data", "audit", "bases", "families", "claims"},
@@ -44,6 +45,7 @@ TABLES = {
     "02d_sources": {"audit", "skills", "teachers", "changed", "differences", "claims"},
     "02e_transfer": {"audit", "agreement", "contrasts", "rounds", "contents", "overlap", "claims"},
     "02f_own_data": {"data", "audit", "contents", "outcome"},
+    "03g_own_scores": {"remarks", "data", "gaps", "spread", "worst", "recovered"},
 }
 
 

@@ -137,6 +137,18 @@ def check_held_out(
             )
 
 
+def check_crossed(split: str, n_per_family: int, *, families: tuple[str, ...], phrasing_sets: tuple[str, ...]) -> None:
+    """Refuse crossed items that the world cannot give; arguments and errors as for ``world.crossed``."""
+    if len(set(phrasing_sets)) < len(phrasing_sets):
+        raise InputError(f"eval_phrasing_set names a set twice: {'+'.join(phrasing_sets)}")
+    for which in phrasing_sets:
+        check_held_out(split, 1, families=families, phrasing_set=which)
+    for name in families or default_families():
+        most = registry.get(name).size(split)
+        if not 1 <= n_per_family <= most:
+            raise InputError(f"n_eval is {n_per_family}; family '{name}' has 1 to {most} {split} items of its own")
+
+
 def _check_names(names: Sequence[str], key: str) -> None:
     for name in names:
         registry.get(name)

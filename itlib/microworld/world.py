@@ -20,6 +20,7 @@ from itlib.microworld.mixture import (
     Mixture,
     category,
     check,
+    check_crossed,
     check_held_out,
     default_families,
     every_family,
@@ -32,10 +33,13 @@ __all__ = [
     "Mixture",
     "category",
     "check",
+    "check_crossed",
     "check_held_out",
+    "crossed",
     "default_families",
     "every_family",
     "held_out",
+    "phrasing_order",
     "pool",
     "pool_limit",
 ]
@@ -98,6 +102,49 @@ def held_out(
         chosen = islice(_items(registry.get(name), split, made_of, ("held-out", split)), n_per_family)
         examples.extend(_translated(example) if spoken == "second" else example for example in chosen)
     return [_any_wording(example) for example in examples] if any_wording else examples
+
+
+def crossed(
+    split: str,
+    n_per_family: int,
+    *,
+    families: tuple[str, ...] = (),
+    phrasing_sets: tuple[str, ...],
+    n_phrasings: int,
+    seed: int,
+) -> list[Example]:
+    """Return held-out items that are each asked in many phrasings: what a variance of wordings can be read off.
+
+    Every set asks the same operands, in the order of ``held_out``. Of every set come the first ``n_phrasings`` in the
+    order of ``phrasing_order``, or all where it has fewer; so a pool of this seed with k phrasings knows the first k of
+    its set. ``phrasing`` and ``id`` of an example begin with its set.
+
+    Args:
+        split: "dev" or "test".
+        n_per_family: Items per family, different in their operands.
+        families: Families to ask; empty means the standard ones.
+        phrasing_sets: Keys of ``phrasings.SETS``.
+        n_phrasings: Phrasings per set.
+        seed: Of the run, whose pool orders phrasings.
+
+    Raises:
+        InputError: As ``held_out``, or more items than a family has operands.
+    """
+    examples = []
+    for name in families or default_families():
+        family = registry.get(name)
+        drawn = _operands(family, split, 0, ("held-out", split))
+        operands = list(islice((arguments for turn, arguments in drawn if not turn), n_per_family))
+        for which in phrasing_sets:
+            for phrasing in phrasing_order(name, which, seed)[:n_phrasings]:
+                asked = (_example(family, arguments, phrasing, split) for arguments in operands)
+                examples += [replace(e, id=f"{which}/{e.id}", phrasing=f"{which}/{e.phrasing}") for e in asked]
+    return examples
+
+
+def phrasing_order(family: str, which: str, seed: int) -> tuple[Phrasing, ...]:
+    """Return a family's phrasings of a set in the order of a seed; ``n_phrasings`` k of a pool takes the first k."""
+    return tuple(Dice("phrasings", seed, family, which).shuffled(phrasings(family, which)))
 
 
 def taught(family: str, index: int, *, seed: int) -> Example:
@@ -166,10 +213,9 @@ def _zipf(streams: dict[str, Iterator[Example]], exponent: float, seed: int) -> 
 
 def _items(family: Family, split: str, made_of: Mixture, key: tuple) -> Iterator[Example]:
     """Yield a family's different items: all operands once before any returns in another phrasing."""
-    every = phrasings(family.name, made_of.phrasing_set)
     count = made_of.n_phrasings
-    dice = Dice("phrasings", key[-1], family.name, made_of.phrasing_set)
-    templates = tuple(dice.shuffled(every)[:count]) if count else every
+    every = phrasings(family.name, made_of.phrasing_set)
+    templates = phrasing_order(family.name, made_of.phrasing_set, key[-1])[:count] if count else every
     for turn, arguments in _operands(family, split, made_of.n_operands, key):
         if turn >= len(templates):
             if family.every or made_of.n_operands:

@@ -163,6 +163,8 @@ class RowSource:
         if (which := evaluation.eval_phrasing_set) not in PHRASING_SETS:
             known = ", ".join(PHRASING_SETS)
             raise InputError(f"source '{self.name}' has no phrasings; eval_phrasing_set is '{which}', known: {known}")
+        if evaluation.n_eval_phrasings:
+            raise InputError(f"source '{self.name}' has no phrasings; leave n_eval_phrasings at 0")
         if evaluation.eval_language != "first":
             raise InputError(f"source '{self.name}' has one language only; leave eval_language out")
 

@@ -80,6 +80,10 @@ class MicroworldSource:
             InputError: Unknown or repeated family, unknown split, phrasing set or language, a family that is not asked
                 in the second language, or more items than a family holds.
         """
+        families = evaluation.eval_families or data.families
+        if evaluation.n_eval_phrasings:
+            self._check_crossed(data, evaluation, families)
+            return
         world.check_held_out(
             evaluation.split,
             evaluation.n_eval,
@@ -87,6 +91,14 @@ class MicroworldSource:
             phrasing_set=evaluation.eval_phrasing_set,
             spoken=evaluation.eval_language,
         )
+
+    def _check_crossed(self, data: DataSpec, evaluation: EvalSpec, families: tuple[str, ...]) -> None:
+        sets = tuple(evaluation.eval_phrasing_set.split("+"))
+        world.check_crossed(evaluation.split, evaluation.n_eval, families=families, phrasing_sets=sets)
+        if evaluation.eval_language != "first":
+            raise InputError("n_eval_phrasings: many phrasings are asked in the first language only")
+        if (data.response_wording, data.response_style) != ("short", "plain"):
+            raise InputError("n_eval_phrasings: needs response_wording short and response_style plain")
 
     def pool(self, data: DataSpec, *, seed: int) -> list[Example]:
         """Return the ``pool_size`` examples that a selector chooses from; see ``world.pool``."""
@@ -116,8 +128,11 @@ class MicroworldSource:
     def held_out(self, data: DataSpec, evaluation: EvalSpec) -> list[Example]:
         """Return ``n_eval`` fixed items per family of the asked split; see ``world.held_out``.
 
-        Where the pool's responses are worded or styled, an answer is right in any wording and style.
+        Where the pool's responses are worded or styled, an answer is right in any wording and style. Items that are
+        asked in many phrasings are those of ``crossed`` for seed 0.
         """
+        if evaluation.n_eval_phrasings:
+            return self.crossed(data, evaluation, seed=0)
         return list(
             _held_out(
                 evaluation.split,
@@ -127,6 +142,17 @@ class MicroworldSource:
                 evaluation.eval_language,
                 (data.response_wording, data.response_style) != ("short", "plain"),
             )
+        )
+
+    def crossed(self, data: DataSpec, evaluation: EvalSpec, *, seed: int) -> list[Example]:
+        """Return ``n_eval`` items per family, each in ``n_eval_phrasings`` phrasings of every set; see the world."""
+        return world.crossed(
+            evaluation.split,
+            evaluation.n_eval,
+            families=evaluation.eval_families or data.families,
+            phrasing_sets=tuple(evaluation.eval_phrasing_set.split("+")),
+            n_phrasings=evaluation.n_eval_phrasings,
+            seed=seed,
         )
 
     def reference(self, data: DataSpec, n: int) -> list[Example]:
