@@ -37,7 +37,7 @@ def test_operands_are_those_of_the_plain_held_out_items():
 
 @pytest.mark.parametrize("k", [1, 2, 8])
 def test_the_phrasings_of_a_pool_are_the_first_of_its_run(k):
-    pool = world.pool(200, seed=3, families=("colour",), n_phrasings=k)
+    pool = world.pool(25 * k, seed=3, families=("colour",), n_phrasings=k)
     trained = {example.phrasing for example in pool}
     first = list(dict.fromkeys(e.phrasing for e in asked(families=("colour",), sets=("observed",), n_phrasings=16)))[:k]
     assert {f"observed/{name}" for name in trained} == set(first)
