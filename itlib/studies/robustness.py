@@ -1,0 +1,198 @@
+"""Study 3: how much a tuned model depends on the wording of its instructions.
+
+Every run is asked about the same items in many phrasings: those it was tuned on, others of the same kind, new ones, and
+adversarial ones that ask for something else. Arms differ in how many phrasings of a family tuning showed, in the size
+of the model, and in how often families occur. Which phrasings a run knows follows from its seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from itlib.errors import InputError
+from itlib.frame import item_frame
+from itlib.grid import grid
+from itlib.microworld import world
+from itlib.models import resolve_name
+from itlib.packing import KERNEL
+from itlib.registry import families as registry
+from itlib.registry import models
+from itlib.result import RunResult
+from itlib.schema import param
+from itlib.spec import RunSpec, with_fields
+from itlib.studies import chosen
+from itlib.studies.chosen import ChosenParams, Designs, check_designs, choose, distinct, run_designs, tuned_base
+from itlib.studies.common import Run, base_spec, check_unique, one_per_base, replicate, replicates, variant
+
+__all__ = [
+    "CLAIMS",
+    "RobustnessParams",
+    "candidates",
+    "choose",
+    "collect",
+    "designs",
+    "distinct",
+    "evidence",
+    "parameters",
+    "pending",
+    "run_designs",
+    "training_counts",
+    "variant",
+]
+
+CLAIMS = ("R1", "R2", "R3", "R4", "R10")
+OBSERVED, UNOBSERVED, WRAPPER = "observed", "unobserved", "unobserved_wrapper"
+NEGATED, WRONG, LITERAL, RANDOM = "negated", "wrong_task", "wrong_task_literal", "random"
+PLAIN = (OBSERVED, UNOBSERVED, WRAPPER)
+ADVERSARIAL = (NEGATED, WRONG, LITERAL, RANDOM)
+UNTUNED, IMBALANCED = "untuned", "imbalanced"
+
+
+@dataclass(frozen=True)
+class RobustnessParams(ChosenParams):
+    """Parameters of ``03_robustness``."""
+
+    cpu_kernel: ClassVar[str] = KERNEL
+
+    n_train: int = param(64, help="training examples", minimum=1)
+    phrasings: tuple[int, ...] = param((1, 4), help="phrasings per family that tuning shows, one arm each", minimum=1)
+    asked: tuple[str, ...] = param(("colour", "plural", "copy"), help="families asked in many phrasings")
+    items: int = param(3, help="items of a family, the same in every phrasing", minimum=2)
+    asked_phrasings: int = param(4, help="phrasings per set that every item is asked in", minimum=2)
+    sizes: tuple[str, ...] = param(("micro-0.2m",), help="other sizes of model, tuned on the most phrasings")
+    imbalance: float = param(1.0, help="Zipf exponent of families in one more arm; 0 leaves it out", minimum=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_unique(self, "phrasings", "asked")
+        if self.data != "microworld":
+            raise InputError(f"data: '{self.data}' has one phrasing per item; this study needs microworld")
+        if self.asked_phrasings < max(self.phrasings):
+            raise InputError(
+                f"asked_phrasings: {self.asked_phrasings} is below the {max(self.phrasings)} of phrasings; all that a "
+                "run was tuned on must be asked"
+            )
+        for name in self.asked:
+            if registry.get(name).constraints:
+                raise InputError(f"asked: '{name}' is open-ended; a variance of wordings needs one right response")
+        if twice := [size for size in self.sizes if size == self.model or self.sizes.count(size) > 1]:
+            raise InputError(f"sizes: '{twice[0]}' is named twice, or is the model itself")
+        for size in self.sizes:
+            models.get(size)
+
+
+def candidates(params: RobustnessParams) -> list[RunSpec]:
+    """Return the choice runs of ``01_data_scaling``; empty when there is nothing to choose.
+
+    Raises:
+        InputError: Something in the whole study cannot run.
+    """
+    check_designs(designs(params, {}))
+    return chosen.candidates(params)
+
+
+def designs(params: RobustnessParams, setting: Mapping[str, Any]) -> Designs:
+    """Return the test runs by arm.
+
+    * "k=<n>": tuned on n phrasings per family; asked in all sets.
+    * "untuned": every base as it is; asked in all sets.
+    * "<size>": other sizes, tuned on the most phrasings, asked in the sets that ask for the family's own answer. Their
+      rate is the one chosen for the model.
+    * "imbalanced": families by Zipf's law, the most phrasings; asked in the same sets.
+    """
+    base = with_fields(
+        tuned_base(params, setting),
+        n_eval=params.items,
+        eval_families=params.asked,
+        n_eval_phrasings=params.asked_phrasings,
+        eval_phrasing_set="+".join((*PLAIN, *ADVERSARIAL)),
+        n_train=params.n_train,
+    )
+    most, plain = max(params.phrasings), "+".join(PLAIN)
+    cells = {f"k={k}": [with_fields(base, n_phrasings=k)] for k in params.phrasings}
+    cells[UNTUNED] = [with_fields(base, n_train=0)]
+    for size in params.sizes:
+        cells[size] = [with_fields(base, model=size, n_phrasings=most, eval_phrasing_set=plain)]
+    if params.imbalance:
+        unequal = {"imbalance": params.imbalance, "n_phrasings": most, "eval_phrasing_set": plain}
+        cells[IMBALANCED] = grid(base, **{name: [value] for name, value in unequal.items()})
+    found = {name: replicates(arm, params.seeds, params.base_seed) for name, arm in cells.items()}
+    return found | {UNTUNED: one_per_base(found[UNTUNED])}
+
+
+def evidence(results: Mapping[str, Sequence[RunResult]]) -> pd.DataFrame:
+    """Return one row per run, phrasing and item: what every statistic of the study reads.
+
+    Columns: ``arm``, ``seed``, ``digest``, ``status``, ``model``, ``k`` (phrasings per family in tuning, 0 without
+    tuning), ``family``, ``familiarity``, ``set``, ``instruction`` (a phrasing, unique within its set), ``item`` (its
+    operands), ``trained`` (whether tuning showed this phrasing) and ``value`` (exact match). A run that did not finish
+    is one row without a value.
+    """
+    parts = [_rows(name, result) for name, arm in results.items() for result in arm]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _rows(arm: str, result: RunResult) -> pd.DataFrame:
+    spec = result.spec
+    about = {"arm": arm, "seed": spec.seed, "status": result.status, "model": spec.base.model}
+    about |= {"k": spec.data.n_phrasings if spec.data.n_train else 0}
+    items = item_frame([result])
+    items = items[items["phrasing"].str.contains("/")] if len(items) else items
+    if not len(items):
+        return pd.DataFrame([about])
+    named = items["phrasing"].str.split("/", n=1, expand=True)
+    known = _trained(spec, tuple(items["family"].unique()))
+    rows = pd.DataFrame(
+        {
+            "digest": items["digest"],
+            "family": items["family"],
+            "familiarity": items["familiarity"],
+            "set": named[0],
+            "instruction": named[1],
+            "item": items["item"].str.split("/").str[3],
+            "value": items["exact_match"],
+        }
+    ).assign(**about)
+    shown = np.array([pair in known for pair in zip(rows["family"], rows["instruction"], strict=True)])
+    return rows.assign(trained=(rows["set"] == OBSERVED).to_numpy() & shown)
+
+
+def _trained(spec: RunSpec, families: Sequence[str]) -> set[tuple[str, str]]:
+    """Return the (family, phrasing) that the pool of a run showed; none without tuning."""
+    k = spec.data.n_phrasings if spec.data.n_train else 0
+    return {(name, p.id) for name in families for p in world.phrasing_order(name, OBSERVED, spec.seed)[:k]}
+
+
+def training_counts(spec: RunSpec) -> dict[str, int]:
+    """Return how many training examples of every family a run saw: the first ``n_train`` of its shuffled pool."""
+    from itlib.training_set import training_set
+
+    def no_model() -> Any:
+        raise AssertionError("a random selection asks no model")
+
+    examples = training_set(spec, no_model).examples
+    return pd.Series([example.family for example in examples]).value_counts().to_dict()
+
+
+def parameters(params: RobustnessParams) -> dict[str, int]:
+    """Return how many parameters the model and every other size have, by name."""
+    names = (params.model, *params.sizes)
+    specs = [replicate(with_fields(base_spec(params), **resolve_name(name)), 0) for name in names]
+    resolved = [models.get(spec.base.model).resolve(spec.base) for spec in specs]
+    return {base.model: models.get(base.model).parameters(base) for base in resolved}
+
+
+def collect(params: RobustnessParams, run: Run) -> list[RunResult]:
+    """Run the whole study through ``run`` (specs -> results) and return the results of the test runs."""
+    return distinct(run_designs(designs(params, choose(params, run(candidates(params)))), run))
+
+
+def pending(params: RobustnessParams, known: Sequence[RunSpec]) -> str:
+    """Return what a plan cannot know yet, in words."""
+    n_test = len({spec for arm in designs(params, {}).values() for spec in arm})
+    return f"{n_test} test runs follow once dev has chosen among {len(params.learning_rates)} rates"
