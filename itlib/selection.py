@@ -155,12 +155,12 @@ def select(
     if not len(rows) == len(set(rows)) == budget:
         raise RunError(f"selector '{data.selector}' gave {len(set(rows))} unique rows, not {budget}")
     if data.describe_selection:
-        bench = Workbench(with_fields(spec, scorer="base"), pool, load_base, folder)
-        losses = bench.context().features.conditional_losses(pool)
+        selected = [pool[row] for row in rows]
+        losses = Workbench(with_fields(spec, scorer="base"), pool, load_base, None).context().features
         totals |= {
             "selected_rows": list(rows),
-            **description([pool[row] for row in rows]),
-            "mean_response_loss": float(losses[list(rows)].mean()),
+            **description(selected),
+            "mean_response_loss": float(losses.conditional_losses(selected).mean()),
         }
     return Selection(rows, totals)
 

@@ -142,7 +142,7 @@ def _pool_only(data: DataSpec) -> DataSpec:
     return replace(data, **no_choice, n_train=0, per_family_cap=0, mix_families=(), n_mix=0, pretraining_share=0.0)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=32)  # the seeds of an arm, in every kind of pool
 def _fitting_pool(base: ModelSpec, data: DataSpec, seed: int) -> tuple[tuple[Example, ...], int]:
     """Return the pool rows that fit ``max_length``, and how many do not; N then counts what is trained on."""
     return _fitting(sources.get(data.source).pool(data, seed=seed), base, data.max_length)
