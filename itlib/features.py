@@ -169,6 +169,10 @@ class Features:
                 states = output.hidden_states[layer].float().cpu().numpy()
                 yield group, [states[i, : len(rows[position].input_ids)] for i, position in enumerate(group)]
 
+    def address(self, kind: str, examples: Sequence[Example]) -> str:
+        """Return the address of numbers of these examples under this model that a selector computes by itself."""
+        return self._address(kind, self.encoded(examples))
+
     # ---- mechanics ----------------------------------------------------------------------------------------
 
     def _alone(self, row: Encoded) -> Encoded:

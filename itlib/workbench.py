@@ -86,6 +86,7 @@ class Workbench:
             tune=self.tune,
             features_of=self.features_of,
             ledger=self.ledger,
+            tuning=self._identity_of_tuning(),
         )
 
     def augmentation_context(self) -> AugmentationContext:
@@ -161,6 +162,10 @@ class Workbench:
             return scorer_model(spec.data.scorer, spec.seed).model_fingerprint
         seed = spec.seed if spec.base.initialisation == "random" else ""
         return f"{spec.base.model_fingerprint} {seed}"
+
+    def _identity_of_tuning(self) -> str:
+        spec = self.spec
+        return f"{spec.base.model_fingerprint} {spec.tuning} {spec.train} {spec.seed} {spec.data.max_length}"
 
     def _features(self, load: Callable, name: str, folder: Path | None) -> Features:
         return Features(

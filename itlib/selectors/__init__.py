@@ -52,6 +52,8 @@ class SelectionContext:
             end.
         features_of: Returns the features of another model, such as a tuned scorer; the name tells it from others.
         ledger: Takes down what selection costs and what a selector wants told about itself.
+        tuning: What ``tune`` depends on beside the examples, for the address of numbers that are kept; empty where
+            nothing may be kept.
     """
 
     rng: np.random.Generator
@@ -60,6 +62,7 @@ class SelectionContext:
     tune: Callable[..., list[Checkpoint]]
     features_of: Callable[[Any, str], Features]
     ledger: Ledger
+    tuning: str = ""
 
 
 Selector = Callable[..., np.ndarray]

@@ -13,17 +13,18 @@ the budget exactly. Their code also leaves tokens with a loss of exactly zero ou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from itlib.example import Example
-from itlib.features import Features
 from itlib.registry import selectors
 from itlib.selectors import SelectionContext, by_subset
 from itlib.selectors._options import within
 from itlib.selectors.clusters import cluster, largest_remainder
 from itlib.selectors.perplexity import finite_losses
+from itlib.shards import table
 
 
 @selectors.register("lp")
@@ -48,10 +49,7 @@ def lp(
         hardest: False takes the highest LP(1), the easiest examples.
     """
     within("n_clusters", n_clusters, 0, len(pool), " (the size of the pool)")
-    checkpoints = context.tune(pool, epochs=3.0, checkpoints=3)
-    before = _measured(context.features, pool, logarithmic)
-    moments = (checkpoints[0], "epoch 1 of 3"), (checkpoints[-1], "epoch 3 of 3")
-    first, last = (_measured(context.features_of(c.model, name), pool, logarithmic) for c, name in moments)
+    before, first, last = (_scale(losses, logarithmic) for losses in _losses(pool, context, epochs=3))
     return _taken(pool, budget, context, learning_percentage(before, first, last), n_clusters, hardest)
 
 
@@ -76,9 +74,7 @@ def lp_app(
         hardest: False takes the highest values, the easiest examples.
     """
     within("n_clusters", n_clusters, 0, len(pool), " (the size of the pool)")
-    checkpoints = context.tune(pool, epochs=1.0, checkpoints=1)
-    before = _measured(context.features, pool, logarithmic)
-    first = _measured(context.features_of(checkpoints[-1].model, "epoch 1 of 1"), pool, logarithmic)
+    before, first, _ = (_scale(losses, logarithmic) for losses in _losses(pool, context, epochs=1))
     return _taken(pool, budget, context, approximate_learning_percentage(before, first), n_clusters, hardest)
 
 
@@ -119,9 +115,52 @@ def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 # ---- the scorer ---------------------------------------------------------------------------------------------
 
 
-def _measured(features: Features, pool: Sequence[Example], logarithmic: bool) -> np.ndarray:
-    """Return P of every example under one state of the scorer, shape (n_pool,)."""
-    losses = finite_losses(features.conditional_losses(pool))
+def _losses(pool: Sequence[Example], context: SelectionContext, *, epochs: int) -> list[np.ndarray]:
+    """Return the response losses of the pool before tuning, after the first epoch and after the last, each (n_pool,).
+
+    They are kept on the disk: both ends of the ranking, and every execution of a notebook, read the same ones.
+    """
+    features = context.features
+    tune = functools.cache(lambda: context.tune(pool, epochs=float(epochs), checkpoints=epochs))
+
+    def after(epoch: int) -> np.ndarray:
+        model = tune()[0 if epoch == 1 else -1].model
+        return context.features_of(model, f"epoch {epoch} of {epochs}").conditional_losses(pool)
+
+    @functools.cache
+    def tuned() -> dict[str, np.ndarray]:
+        return {"first": after(1), "last": after(epochs)}
+
+    before = features.conditional_losses(pool)
+    found = tuned() if not context.tuning else _kept(pool, context, epochs, tuned)
+    if not tune.cache_info().currsize:
+        _count(context, pool, epochs)
+    return [finite_losses(losses) for losses in (before, found["first"], found["last"])]
+
+
+def _kept(
+    pool: Sequence[Example], context: SelectionContext, epochs: int, tuned: Callable[[], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Return ``tuned()`` from the disk where it is there; nothing is tuned then."""
+    address = context.features.address(f"learning percentage of {epochs} epochs {context.tuning}", pool)
+
+    def part(rows: slice) -> dict[str, np.ndarray]:
+        return {name: losses[rows] for name, losses in tuned().items()}
+
+    return table(context.features.folder, address, len(pool), part)
+
+
+def _count(context: SelectionContext, pool: Sequence[Example], epochs: int) -> None:
+    """Take down what tuning and measuring cost when they were read from the disk."""
+    n_tokens = sum(len(row.input_ids) for row in context.features.encoded(pool))
+    size = {"n_parameters": context.features.n_parameters}
+    context.ledger.backward("learning percentage, tuning", n_tokens=epochs * n_tokens, **size)
+    for epoch in {1, epochs}:
+        context.ledger.forward(f"learning percentage, epoch {epoch}", n_tokens=n_tokens, **size)
+
+
+def _scale(losses: np.ndarray, logarithmic: bool) -> np.ndarray:
+    """Return P: the perplexity of every response, or its logarithm."""
     return losses if logarithmic else np.exp(losses)
 
 

@@ -10,6 +10,7 @@ from stub import StubFeatures
 from toolbox import MarkovModel, example, hand_context, hand_features, make_context
 
 from itlib.errors import InputError
+from itlib.execute import load_base
 from itlib.registry import selectors, sources
 from itlib.resolve import resolve
 from itlib.selectors import Checkpoint
@@ -19,6 +20,7 @@ from itlib.selectors.learning_percentage import (
     lowest_of_clusters,
 )
 from itlib.spec import RunSpec, with_fields
+from itlib.workbench import Workbench
 
 NAMES = ("lp", "lp_app")
 
@@ -215,3 +217,22 @@ def test_epochs_set_the_price(pool):
         n_tokens = sum(len(row.input_ids) for row in context.features.encoded(pool))
         spent[name] = context.ledger.flops / (n_tokens * context.features.n_parameters)
     assert spent["lp"] == pytest.approx(3 * 6 + 3 * 2) and spent["lp_app"] == pytest.approx(6 + 2 * 2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_both_ends_tune_once_and_cost_the_same(name, tmp_path, monkeypatch):
+    """What was measured for the hardest examples is read for the easiest, and the price stays the method's own."""
+    pool = sources.get("microworld").pool(resolve(with_fields(RunSpec(), pool_size=60, n_train=1)).data, seed=0)
+    tunings, found = [], {}
+    spec = resolve(with_fields(RunSpec(), pool_size=60, n_train=10, selector=name))
+    for hardest in (True, False, True):
+        bench = Workbench(spec, pool, lambda: load_base(spec), tmp_path)
+        tune = bench.tune
+        monkeypatch.setattr(bench, "tune", lambda *a, tune=tune, **how: tunings.append(1) or tune(*a, **how))
+        context = bench.context()
+        rows = selectors.get(name)(pool, 10, context, hardest=hardest, n_clusters=0)
+        found.setdefault(hardest, []).append((rows.tolist(), context.ledger.flops))
+    assert len(tunings) == 1
+    assert found[True][0] == found[True][1]
+    assert not set(found[True][0][0]) & set(found[False][0][0])
+    assert found[True][0][1] == pytest.approx(found[False][0][1], rel=1e-9)
