@@ -79,6 +79,7 @@ class Report:
         profile: Name of the profile, such as "cpu".
         folder: Root of all results.
         variant: Sets apart a report on other data or another model: the folder is ``<study>-<variant>``.
+        own: The parameters that make a variant, as a command line would set them.
         provenance: Facts about the runs for the manifest, such as versions and device; plain data without dates.
 
     Raises:
@@ -92,11 +93,13 @@ class Report:
         folder: str | Path = "results",
         *,
         variant: str = "",
+        own: str = "-p data DATA -p model MODEL",
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
         self.study = _checked_name(study, "study")
         self.profile = _checked_name(profile, "profile")
         self.variant = variant and _checked_name(variant, "variant")
+        self.own = own
         self.folder = Path(folder) / profile / (f"{study}-{variant}" if variant else study)
         self.provenance = dict(provenance or {})
         self._files: dict[str, Path] = {}
@@ -110,7 +113,7 @@ class Report:
         """The canonical command that makes this report again."""
         place = f"{self.profile}/{self.study}"
         out = f"results/{self.profile}/{self.folder.name}/notebook.ipynb"
-        own = f" -p data DATA -p model MODEL  # {self.variant}" if self.variant else ""
+        own = f" {self.own}  # {self.variant}" if self.variant else ""
         return f"papermill notebooks/{self.study}.ipynb {out} -f params/{place}.yaml{own}"
 
     def frames(self, frame: pd.DataFrame, items: pd.DataFrame | None = None) -> None:
