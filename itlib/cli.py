@@ -24,8 +24,8 @@ from itlib.studies import STUDIES
 from itlib.workspace import open_store
 
 KINDS = (
-    "families", "models", "sources", "methods", "selectors", "augmentations", "perturbations", "constraints",
-    "claims", "studies", "runs",
+    "families", "models", "sources", "methods", "objectives", "selectors", "augmentations", "perturbations",
+    "constraints", "claims", "studies", "runs",
 )  # fmt: skip
 
 

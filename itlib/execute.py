@@ -15,6 +15,7 @@ from itlib.errors import InputError
 from itlib.evaluate import score_items
 from itlib.example import Example, Turn
 from itlib.generate import responses
+from itlib.packing import virtual_tokens
 from itlib.probes import Prober
 from itlib.provenance import provenance
 from itlib.registry import methods, models, perturbations, sources
@@ -129,6 +130,8 @@ def _tune(
     torch.manual_seed(int(stream(spec.seed, "dropout").integers(2**31)))
     fit = train if spec.train.trainer == "loop" else _transformers_trainer()
     how = {"seed": spec.seed, "pad_id": pad_id(tokenizer), "dtype": spec.base.dtype}
+    if data.paraphrases:  # only the loop has objectives that look at them
+        how["paraphrases"] = encode(data.paraphrases, tokenizer, max_length=spec.data.max_length)[0]
     trace = fit(model, encoded, spec.train, traits=data.traits, on_step=prober, **how)
     totals = {
         **trace.totals,
@@ -155,7 +158,7 @@ def _as_started(spec: RunSpec) -> ModelSpec:
 def _evaluate(model: Any, tokenizer: Any, spec: RunSpec) -> tuple[tuple[tuple[Any, ...], ...], int]:
     """Return the scores of held-out and reference items, and how many items are longer than the model's context."""
     source = sources.get(spec.data.source)
-    context_length = _context_length(spec.base)
+    context_length = _context_length(spec.base) - virtual_tokens(model)
     model.eval()
     scores: tuple[tuple[Any, ...], ...] = ()
     n_too_long = 0

@@ -15,6 +15,7 @@ import numpy as np
 
 from itlib.batching import micro_batches
 from itlib.example import Example
+from itlib.packing import virtual_tokens
 from itlib.template import encode_prompt, stop_token_id
 from itlib.train import autocast
 
@@ -73,7 +74,8 @@ def greedy(
     """Return the most likely next tokens after each prompt, up to and without the first stop token.
 
     Prompts of similar length share a batch; those so long that the context cuts their answer share one only with
-    prompts of the same length, so that an answer depends on its own prompt alone.
+    prompts of the same length, so that an answer depends on its own prompt alone. So do all prompts behind a soft
+    prompt: the library would count padding between the two as positions.
     """
     import torch
 
@@ -81,8 +83,9 @@ def greedy(
     rooms = np.array([room(prompt, context_length) for prompt in prompts], dtype=int)
     answers: list[list[int]] = [[] for _ in prompts]
     with torch.inference_mode(), _plain_settings(model) as network:
-        for limit in sorted(set(rooms[rooms > 0].tolist())):
-            rows = np.flatnonzero(rooms == limit)
+        alike = np.array([len(prompt) if virtual_tokens(model) else 0 for prompt in prompts], dtype=int)
+        for limit, length in sorted(set(zip(rooms[rooms > 0].tolist(), alike[rooms > 0].tolist(), strict=True))):
+            rows = np.flatnonzero((rooms == limit) & (alike == length))
             for group in micro_batches([len(prompts[row]) + limit for row in rows], BATCH_TOKENS):
                 input_ids, mask = pad_left([prompts[row] for row in rows[group]], pad_id)
                 with autocast(device, dtype):
@@ -112,13 +115,16 @@ def pad_left(rows: Sequence[np.ndarray], fill: int) -> tuple[np.ndarray, np.ndar
 
 @contextlib.contextmanager
 def _plain_settings(model: Any) -> Iterator[Any]:
-    """Give the network, its adapters included, with the library's default settings; its own come back afterwards."""
+    """Give the network, its adapters included, with the library's default settings; its own come back afterwards.
+
+    Low-rank adapters sit inside the network; a soft prompt stands before it and is put there by the wrapper alone.
+    """
     from transformers import GenerationConfig
 
     network = model.get_base_model() if hasattr(model, "get_base_model") else model
     own = network.generation_config
     network.generation_config = GenerationConfig()
     try:
-        yield network
+        yield model if virtual_tokens(model) else network
     finally:
         network.generation_config = own

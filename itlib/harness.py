@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from itlib.errors import InputError, RunError, did_you_mean
 from itlib.execute import load_base, pad_id, run_one
+from itlib.packing import virtual_tokens
 from itlib.registry import methods
 from itlib.resolve import resolve
 from itlib.segments import renderer_of
@@ -225,6 +226,8 @@ def _language_model(spec: RunSpec, store: Store) -> Any:
     model, tokenizer = load_base(spec)
     if spec.data.n_train:
         model = methods.get(spec.tuning.method).load(model, spec.tuning, store.weights(spec))
+    if virtual_tokens(model):
+        raise InputError("benchmark: the harness puts no soft prompt before its texts; name another run")
     network = model.get_base_model() if hasattr(model, "get_base_model") else model
     stop = sorted({stop_token_id(tokenizer), tokenizer.eos_token_id} - {None})
     network.generation_config = GenerationConfig(eos_token_id=stop, pad_token_id=pad_id(tokenizer))

@@ -42,12 +42,13 @@ class Rectangle:
 
 def is_packed(model: Any) -> bool:
     """Return whether a model was loaded with this kernel and takes packed batches."""
-    return getattr(model.config, "_attn_implementation", None) == KERNEL and not _has_virtual_tokens(model)
+    return getattr(model.config, "_attn_implementation", None) == KERNEL and not virtual_tokens(model)
 
 
-def _has_virtual_tokens(model: Any) -> bool:
-    """Return whether every row begins with tuned vectors, as in prompt tuning, which packed rows have no room for."""
-    return bool(getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False))
+def virtual_tokens(model: Any) -> int:
+    """Return how many tuned vectors every row begins with, as in prompt tuning; packed rows have no room for them."""
+    config = getattr(model, "active_peft_config", None)
+    return config.num_virtual_tokens if getattr(config, "is_prompt_learning", False) else 0
 
 
 def packed(rows: Sequence[np.ndarray], device: Any) -> dict[str, Any]:

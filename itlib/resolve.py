@@ -13,9 +13,10 @@ from itlib import selection
 from itlib.batching import BUDGET_UNITS, TOKEN_UNITS
 from itlib.errors import InputError, did_you_mean
 from itlib.models._folder import ATTENTION
+from itlib.objectives import check_objective
 from itlib.ordering import NEEDS_FAMILIES, NEEDS_SECOND_PART, ORDERS, kept_count
 from itlib.probes import probe_evaluation
-from itlib.registry import Registry, augmentations, methods, models, perturbations, selectors, sources
+from itlib.registry import Registry, augmentations, methods, models, objectives, perturbations, selectors, sources
 from itlib.spec import DataSpec, EvalSpec, MethodSpec, RunSpec, TrainSpec
 from itlib.train import SCHEDULES
 from itlib.training_set import document_count
@@ -31,6 +32,8 @@ DEVICES = ("cpu", "cuda")
 MOST_EXAMPLES = 10**9  # examples seen in one run; more is a slip of the keyboard
 MOST_TOKENS = 10**12
 MOST_PRETRAINING = 0.9
+PROMPT = "prompt"  # the method with a soft prompt
+RESPONSE = "response"  # the objective that runs had before there were others
 
 
 def resolve(spec: RunSpec) -> RunSpec:
@@ -58,10 +61,15 @@ def resolve(spec: RunSpec) -> RunSpec:
     context = models.get(base.model).context_length(base)
     if 0 < context < data.max_length:
         raise InputError(f"max_length: {data.max_length} is above the {context} positions that the model was built for")
+    if spec.tuning.method == PROMPT and 0 < context < data.max_length + spec.tuning.n_virtual_tokens:
+        longest = f"max_length {data.max_length} and {spec.tuning.n_virtual_tokens} virtual tokens"
+        raise InputError(f"n_virtual_tokens: {longest} are above the {context} positions that the model was built for")
     train = spec.train
     if train.trainer == "auto":
         small = models.get(base.model).parameters(base) <= LOOP_LIMIT
         train = replace(train, trainer="loop" if small else "transformers")
+    if data.n_train > 0:
+        check_objective(train, data, source)
     resolved = replace(spec, base=base, data=data, train=train, components=_components(spec, scorer))
     return _without_ignored(resolved)
 
@@ -76,6 +84,8 @@ def _components(spec: RunSpec, scorer: str) -> tuple[str, ...]:
     ]
     if spec.data.augmentation != "none":
         used.append((augmentations, spec.data.augmentation))
+    if spec.train.objective != RESPONSE and spec.data.n_train > 0:
+        used.append((objectives, spec.train.objective))
     found = [f"core {CORE_VERSION}", *(f"{r.kind} {name} {r.version(name)}" for r, name in used)]
     return (*found, f"scorer {scorer}") if scorer else tuple(found)
 
@@ -88,7 +98,7 @@ def _without_ignored(spec: RunSpec) -> RunSpec:
         data = replace(data, noise_kinds=())
     if data.n_train == 0:
         data = replace(data, **_no_choice(data, "selector"), per_family_cap=0, n_mix=0, pretraining_share=0.0)
-        train = replace(train, order="mixed")
+        train = replace(train, order="mixed", objective=RESPONSE, objective_options=())
         evaluate = replace(evaluate, n_probes=0)
     if data.n_mix == 0:
         data = replace(data, mix_families=())
@@ -98,10 +108,12 @@ def _without_ignored(spec: RunSpec) -> RunSpec:
         train = replace(train, kept_fraction=TrainSpec().kept_fraction)
     if evaluate.n_probes == 0:
         evaluate = replace(evaluate, probe_items=EvalSpec().probe_items)
-    if tuning.method == "full":
+    if tuning.method in ("full", PROMPT):
         tuning = replace(tuning, rank=default.rank, alpha=default.alpha, targets=default.targets)
-    else:
+    if tuning.method != "full":
         tuning = replace(tuning, train_embeddings=False)
+    if tuning.method != PROMPT:
+        tuning = replace(tuning, n_virtual_tokens=default.n_virtual_tokens)
     if evaluate.perturbation == "none":
         evaluate = replace(evaluate, severity=0.0)
     return replace(spec, tuning=tuning, data=data, train=train, evaluate=evaluate)
@@ -167,6 +179,7 @@ def _check_bounds(spec: RunSpec) -> None:
         ("pool_size", data.pool_size, 0, 10_000_000),
         ("n_train", data.n_train, 0, 10_000_000),
         ("rank", spec.tuning.rank, 1, 65_536),
+        ("n_virtual_tokens", spec.tuning.n_virtual_tokens, 1, 1000),
         ("threads", spec.threads, 1, 1024),
         ("seed", spec.seed, 0, 2**31 - 1),
         ("base_seed", spec.base.base_seed, 0, 2**31 - 1),

@@ -111,7 +111,7 @@ class DataSpec(_Part):
 class MethodSpec(_Part):
     """Which weights move and how. ``rank``, ``alpha`` and ``targets`` are used by low-rank methods only.
 
-    ``n_virtual_tokens`` is the length of a soft prompt.
+    ``n_virtual_tokens`` is the length of the soft prompt of method "prompt".
     """
 
     method: str = "full"
@@ -127,7 +127,7 @@ class TrainSpec(_Part):
     """Optimisation. ``budget`` counts ``budget_unit``; the schedule spans the steps that follow from it.
 
     ``order`` is a name of ``ordering.ORDERS``; ``kept_fraction`` belongs to "dual_stage". ``objective`` is what is
-    minimised, a registered name; its options are "name=value".
+    minimised, a registered name; its options are "name=value". One other than "response" sees examples in two wordings.
     """
 
     learning_rate: float = 1e-3

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from itlib.batching import micro_batches
 from itlib.ordering import Traits, training_steps
-from itlib.packing import is_packed, packed
+from itlib.packing import is_packed, packed, virtual_tokens
 from itlib.spec import TrainSpec
 from itlib.template import Encoded
 
@@ -114,13 +113,14 @@ def padded_logits(model: Any, input_ids: torch.Tensor, response_mask: np.ndarray
 
     places = np.argwhere(response_mask[:, 1:]) + [0, 1]
     columns = np.unique(places[:, 1]) - 1
+    before = virtual_tokens(model)  # what the model gives is longer by them
     if _accepts(model, "logits_to_keep"):
-        keep = torch.as_tensor(columns, device=input_ids.device)
+        keep = torch.as_tensor(columns + before, device=input_ids.device)
         logits = model(input_ids=input_ids, use_cache=False, logits_to_keep=keep).logits
         column_of = np.searchsorted(columns, places[:, 1] - 1)
     else:
         logits = model(input_ids=input_ids, use_cache=False).logits
-        column_of = places[:, 1] - 1
+        column_of = places[:, 1] - 1 + before
     rows = torch.as_tensor(places[:, 0], device=logits.device)
     return logits[rows, torch.as_tensor(column_of, device=logits.device)].float(), places
 
@@ -139,6 +139,7 @@ def train(
     pad_id: int,
     dtype: str,
     traits: Sequence[Traits] = (),
+    paraphrases: Sequence[Encoded] = (),
     on_step: OnStep | None = None,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> TrainingTrace:
@@ -151,16 +152,19 @@ def train(
         seed: Feeds the stream "order"; dropout is seeded by the caller.
         pad_id: Token id for padding; it is never seen by a real token.
         dtype: "bfloat16" runs the forward pass under autocast with float32 weights.
-        traits: What ``spec.order`` looks at, one per example; "mixed" needs none.
+        traits: What ``spec.order`` and paired objectives look at, one per example; "mixed" alone needs none.
+        paraphrases: Every example in another wording, for an objective that is ``paired``; others take none.
         on_step: Called before the first step and after each one; it may look at the model and must leave it as it was.
         optimizer: Whose state the caller wants to look at, as ``adamw`` makes it; None makes one.
 
     Returns:
-        The trace. Loss is normalised by the supervised tokens of the effective batch.
+        The trace. Loss is that of ``spec.objective``, normalised by the supervised tokens of the effective batch;
+        paraphrases count in the totals of tokens, but their responses are those of the examples.
     """
     import torch
 
     device = next(model.parameters()).device
+    objective, whole = _objective(spec, examples, paraphrases, traits)
     steps = training_steps(examples, spec, seed=seed, traits=traits)
     on_step = on_step or _nothing
     weights = [p for p in model.parameters() if p.requires_grad]
@@ -172,14 +176,14 @@ def train(
     totals = dict.fromkeys(("n_steps", "n_examples_seen", "n_tokens", "n_response_tokens", "n_padded_tokens"), 0)
     on_step(model, 0, len(steps))
     for step, rows in enumerate(steps):
-        batch = [examples[i] for i in rows]
-        n_supervised = sum(int(e.response_mask[1:].sum()) for e in batch)
+        batch = whole.at(rows)
+        n_supervised = sum(int(e.response_mask[1:].sum()) for e in batch.rows)
         step_loss = torch.zeros((), device=device)
-        for group in micro_batches([len(e.input_ids) for e in batch], spec.micro_batch_tokens):
-            loss = _summed_loss(model, [batch[i] for i in group], pad_id, device, dtype) / n_supervised
+        for group in map(batch.at, objective.groups(batch, spec.micro_batch_tokens)):
+            loss = objective.loss(model, group, pad_id=pad_id, dtype=dtype) / n_supervised
             loss.backward()
             step_loss += loss.detach()
-            totals["n_padded_tokens"] += len(group) * max(len(batch[i].input_ids) for i in group)
+            totals["n_padded_tokens"] += len(group.texts) * max(len(e.input_ids) for e in group.texts)
         gradient_norm = torch.nn.utils.clip_grad_norm_(weights, spec.gradient_clip)
         for parameters in optimizer.param_groups:
             parameters["lr"] = spec.learning_rate * learning_rate_factor(
@@ -189,8 +193,8 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         losses.append(step_loss)
         totals["n_steps"] += 1
-        totals["n_examples_seen"] += len(batch)
-        totals["n_tokens"] += sum(len(e.input_ids) for e in batch)
+        totals["n_examples_seen"] += len(batch.rows)
+        totals["n_tokens"] += sum(batch.lengths)
         totals["n_response_tokens"] += n_supervised
         if step + 1 in marks:  # the only place where a value leaves the device
             mean_loss = float(torch.stack(losses).mean())
@@ -222,13 +226,17 @@ def finite(weights: Sequence[torch.Tensor]) -> bool:
     return all(bool(torch.isfinite(weight).all()) for weight in weights)
 
 
-def _summed_loss(model: Any, batch: Sequence[Encoded], pad_id: int, device: Any, dtype: str) -> torch.Tensor:
-    """Return the summed negative log-likelihood of the supervised tokens of one micro-batch, in nats."""
-    import torch
+def _objective(
+    spec: TrainSpec, examples: Sequence[Encoded], paraphrases: Sequence[Encoded], traits: Sequence[Traits]
+) -> tuple[Any, Any]:
+    """Return the objective of a run, and all examples as one batch with what the objective looks at."""
+    from itlib.objectives import Batch, check_pairs, objective_of
 
-    with autocast(device, dtype):
-        logits, targets, _ = response_logits(model, batch, pad_id)
-    return torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+    objective = objective_of(spec)
+    if not objective.paired:
+        return objective, Batch(examples)
+    check_pairs(examples, paraphrases)
+    return objective, Batch(examples, paraphrases, [trait.family for trait in traits])
 
 
 def autocast(device: Any, dtype: str) -> Any:

@@ -115,7 +115,7 @@ def _token_mean(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> An
     import torch
 
     targets = labels[:, 1:].flatten()
-    logits = outputs.logits[:, :-1].float().flatten(0, 1)
+    logits = outputs.logits[:, -labels.shape[1] : -1].float().flatten(0, 1)  # a soft prompt comes before the labels
     loss = torch.nn.functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
     return loss / (num_items_in_batch if num_items_in_batch is not None else (targets != IGNORED).sum())
 

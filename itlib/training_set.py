@@ -12,7 +12,7 @@ from typing import Any
 from itlib.errors import InputError
 from itlib.example import Example
 from itlib.ordering import DOCUMENT, FIRST, SECOND, Traits
-from itlib.registry import models, sources
+from itlib.registry import models, objectives, sources
 from itlib.selection import CHOICE, augment, select
 from itlib.spec import DataSpec, ModelSpec, RunSpec
 from itlib.template import encode
@@ -27,12 +27,14 @@ class TrainingSet:
         traits: What an order of training knows of each example.
         n_too_long: Rows of the selector's pool that exceed ``max_length``.
         selection: What the selection cost and what the selector told about itself; empty for a random one.
+        paraphrases: Every example in another wording, where the objective looks at both; else empty.
     """
 
     examples: tuple[Example, ...]
     traits: tuple[Traits, ...]
     n_too_long: int
     selection: dict[str, Any] = field(default_factory=dict)
+    paraphrases: tuple[Example, ...] = ()
 
 
 def training_set(spec: RunSpec, load_base: Callable[[], tuple[Any, Any]], features: Path | None = None) -> TrainingSet:
@@ -56,7 +58,7 @@ def training_set(spec: RunSpec, load_base: Callable[[], tuple[Any, Any]], featur
     parts.append((DOCUMENT, _documents(spec, n_documents)))
     examples = tuple(example for _, part in parts for example in part)
     traits = tuple(Traits(e.id, which, e.family, e.familiarity) for which, part in parts for e in part)
-    return TrainingSet(examples, traits, n_too_long, told)
+    return TrainingSet(examples, traits, n_too_long, told, _paraphrases(spec, examples))
 
 
 def selectors_pool(spec: RunSpec) -> list[Example]:
@@ -106,6 +108,17 @@ def _selected(
         return chosen, n_too_long, selection.totals
     changed, told = augment(spec, pool, chosen, load_base, features)
     return changed, n_too_long, selection.totals | told
+
+
+def _paraphrases(spec: RunSpec, examples: Sequence[Example]) -> tuple[Example, ...]:
+    if not objectives.get(spec.train.objective).paired:
+        return ()
+    source = sources.get(spec.data.source)
+    found = tuple(source.paraphrase(example, spec.data, seed=spec.seed) for example in examples)
+    n_too_long = len(found) - len(_fitting(found, spec.base, spec.data.max_length)[0])
+    if n_too_long:
+        raise InputError(f"max_length: {n_too_long} paraphrases are longer than {spec.data.max_length}; raise it")
+    return found
 
 
 def _mixed_in(spec: RunSpec) -> list[Example]:

@@ -20,10 +20,19 @@ ANALYSIS = (
 )  # fmt: skip
 EXECUTION = (
     "batching", "constraints", "engines", "evaluate", "execute", "generate", "harness", "methods", "microworld",
-    "models", "ordering", "perturbations", "probes", "selectors", "sources", "template", "train", "trainer",
-    "training_set",
+    "models", "objectives", "ordering", "perturbations", "probes", "selectors", "sources", "template", "train",
+    "trainer", "training_set",
 )  # fmt: skip
-REGISTRY_FOLDERS = ("sources", "models", "methods", "selectors", "perturbations", "constraints", "microworld/families")
+REGISTRY_FOLDERS = (
+    "sources",
+    "models",
+    "methods",
+    "objectives",
+    "selectors",
+    "perturbations",
+    "constraints",
+    "microworld/families",
+)
 
 
 def modules_of(part):

@@ -7,7 +7,7 @@ from itlib.registry import Registry, methods, perturbations, selectors
 
 
 def test_components_in_a_folder_register_themselves():
-    assert {"full", "lora"} <= set(methods.names())
+    assert {"full", "lora", "prompt"} <= set(methods.names())
     assert "random" in selectors and "typo" in perturbations
 
 

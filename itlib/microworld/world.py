@@ -42,7 +42,10 @@ __all__ = [
     "phrasing_order",
     "pool",
     "pool_limit",
+    "reworded",
 ]
+
+SECOND = "@second"  # ends the id of an example that is said in the second language
 
 
 def pool(size: int, *, seed: int, mixture: Mixture | None = None, **fields: object) -> list[Example]:
@@ -145,6 +148,55 @@ def crossed(
 def phrasing_order(family: str, which: str, seed: int) -> tuple[Phrasing, ...]:
     """Return a family's phrasings of a set in the order of a seed; ``n_phrasings`` k of a pool takes the first k."""
     return tuple(Dice("phrasings", seed, family, which).shuffled(phrasings(family, which)))
+
+
+def _usable(family: str, which: str, count: int, seed: int) -> tuple[Phrasing, ...]:
+    """Return the phrasings that a pool of this seed may use: the first ``count`` of its order, or all where it is 0."""
+    return phrasing_order(family, which, seed)[: count or None]
+
+
+def reworded(example: Example, made_of: Mixture, *, seed: int) -> Example:
+    """Return a pool example with the same operands and response in another of the phrasings that its pool uses.
+
+    Which one depends on the seed and the example alone, so every objective and every visit sees the same two wordings.
+
+    Args:
+        example: A clean example of a pool of this mixture and seed.
+        made_of: What the pool is made of; it has at least two phrasings.
+        seed: Of the pool.
+
+    Returns:
+        The example with another instruction; ``phrasing`` and ``id`` say which.
+
+    Raises:
+        ValueError: The operands cannot be read off the example, as where noise changed its instruction.
+    """
+    family = registry.get(example.family)
+    usable = _usable(family.name, made_of.phrasing_set, made_of.n_phrasings, seed)
+    own = next((p for p in usable if p.id == example.phrasing), None)
+    arguments = _arguments(family, example.id.split("/")[2])
+    second = example.id.endswith(SECOND)
+    if own is None or _asked(own, family.name, arguments, second) != example.instruction:
+        raise ValueError(f"example {example.id} is not as its pool made it, so that it has no paraphrase")
+    other = Dice("paraphrase", seed, example.id).pick([p for p in usable if p is not own])
+    said = Turn("user", _asked(other, family.name, arguments, second))
+    return replace(example, id=f"{example.id}>{other.id}", turns=(said, *example.turns[1:]), phrasing=other.id)
+
+
+def _arguments(family: Family, label: str) -> Arguments:
+    """Return the operands that the label of an example's id spells; those of several questions name families."""
+    found: list[str] = []
+    for part in label.split("_"):
+        if family.spoken and found and f"{found[-1]}_{part}" in registry:
+            found[-1] += f"_{part}"
+        else:
+            found.append(part)
+    return tuple(part.replace("-", " ") for part in found)
+
+
+def _asked(phrasing: Phrasing, family: str, arguments: Arguments, second: bool) -> str:
+    text = phrasing.render(family, arguments)
+    return language.translate(text) if second else text
 
 
 def taught(family: str, index: int, *, seed: int) -> Example:
@@ -297,7 +349,7 @@ def _translated(example: Example) -> Example:
     turns = tuple(Turn(turn.role, language.translate(turn.content)) for turn in example.turns)
     return replace(
         example,
-        id=f"{example.id}@second",
+        id=f"{example.id}{SECOND}",
         turns=turns,
         gold=language.translate(example.gold),
         constraints=tuple(_translated_constraint(text) for text in example.constraints),

@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 from itlib.errors import InputError
 from itlib.example import Example, Turn
 from itlib.microworld import answers, corpus, world
+from itlib.microworld.phrasings import phrasings
 from itlib.registry import sources
 from itlib.sources._rows import POLICIES
 from itlib.spec import WORLD_VERSION, DataSpec, EvalSpec
@@ -116,6 +117,23 @@ class MicroworldSource:
     def instance(self, example: Example, *, seed: int, index: int) -> Example:
         """Return one more example of the same family; see ``world.taught``."""
         return world.taught(example.family, index, seed=seed)
+
+    def check_paraphrases(self, data: DataSpec) -> None:
+        """Refuse a pool whose examples have no paraphrase.
+
+        Raises:
+            InputError: Noise changes examples, or a family has one phrasing.
+        """
+        if data.noise_rate:
+            raise InputError("noise_rate: paraphrases are made of clean examples; set it to 0")
+        for name in (*mixture(data).names, *data.mix_families):
+            if (data.n_phrasings or len(phrasings(name, data.phrasing_set))) < 2:
+                what = f"n_phrasings is {data.n_phrasings}, phrasing_set '{data.phrasing_set}'"
+                raise InputError(f"{what}: family '{name}' has no second phrasing for a paraphrase")
+
+    def paraphrase(self, example: Example, data: DataSpec, *, seed: int) -> Example:
+        """Return an example of a pool in another phrasing that the run may be tuned on; see ``world.reworded``."""
+        return world.reworded(example, mixture(data), seed=seed)
 
     def answer_like(self, response: str) -> bool:
         """Return whether a response has the form of an answer; see ``answers.answer_like``."""
