@@ -6,6 +6,8 @@ then sees the same prefix; so no generation is needed. *Lenient* exact match ign
 
 An item with constraints has many right responses. It is scored by what the model generates: the share of constraints
 that the text fulfils, and no exact match. Its likelihood is that of the one response it comes with.
+
+All of this holds for interventions in decoding too (``itlib.decoding``): what decides a token then are their logits.
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ import numpy as np
 
 from itlib.batching import micro_batches
 from itlib.constraints import graded
+from itlib.decoding import Decoding
 from itlib.example import Example
 from itlib.template import Encoded
-from itlib.train import autocast, response_logits
+from itlib.train import autocast
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 65536}  # what fits a cache is faster on a CPU, more at once on a GPU
 
@@ -33,6 +36,7 @@ def score_items(
     dtype: str,
     exact_match: bool,
     generated: Mapping[int, str] | None = None,
+    decoding: Decoding | None = None,
 ) -> tuple[tuple[Any, ...], ...]:
     """Score items under a model.
 
@@ -46,6 +50,7 @@ def score_items(
             are None in any case for items with constraints.
         generated: What the model says to each item with constraints (``generate.responses``), by position in
             ``examples``.
+        decoding: How answers are decoded; None is plain.
 
     Returns:
         One tuple per encoded item in the order of ``result.ITEM_COLUMNS``.
@@ -53,13 +58,13 @@ def score_items(
     import torch
 
     device = next(model.parameters()).device
-    generated = generated or {}
+    generated, decoding = generated or {}, decoding or Decoding()
     scores: list[tuple[Any, ...]] = [()] * len(encoded)
     with torch.inference_mode():
         for group in micro_batches([len(e.input_ids) for e in encoded], BATCH_TOKENS[device.type]):
             batch = [encoded[i] for i in group]
             with autocast(device, dtype):
-                logits, targets, row_of = response_logits(model, batch, pad_id)
+                logits, targets, row_of = decoding.logits(model, batch, pad_id)
             nll = torch.nn.functional.cross_entropy(logits, targets, reduction="none").double().cpu().numpy()
             right = (logits.argmax(-1) == targets).cpu().numpy()
             for row, position in enumerate(group):

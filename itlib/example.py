@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -55,3 +56,8 @@ class Example:
     def response(self) -> str:
         """Content of the last assistant turn."""
         return next(turn.content for turn in reversed(self.turns) if turn.role == "assistant")
+
+    @property
+    def operands(self) -> frozenset[str]:
+        """Words of the entities: what an instruction is about, as opposed to the words that ask."""
+        return frozenset(word for entity in self.entities for word in re.findall(r"\w+", entity))

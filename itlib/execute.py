@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import sys
 import time
 import traceback
@@ -11,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
+from itlib.contrast import Contrast
+from itlib.decoding import Decoding
 from itlib.errors import InputError
 from itlib.evaluate import score_items
 from itlib.example import Example, Turn
@@ -21,8 +22,9 @@ from itlib.provenance import provenance
 from itlib.registry import methods, models, perturbations, sources
 from itlib.result import RunResult
 from itlib.spec import EvalSpec, ModelSpec, RunSpec, stream
+from itlib.steering import Steering, instruction_span
 from itlib.store import Store
-from itlib.template import encode, pad_id
+from itlib.template import Encoded, encode, pad_id
 from itlib.train import train
 from itlib.training_set import training_set
 
@@ -156,35 +158,61 @@ def _as_started(spec: RunSpec) -> ModelSpec:
 
 
 def _evaluate(model: Any, tokenizer: Any, spec: RunSpec) -> tuple[tuple[tuple[Any, ...], ...], int]:
-    """Return the scores of held-out and reference items, and how many items are longer than the model's context."""
+    """Return the scores of held-out and reference items, and how many items are longer than the model's context.
+
+    Reference documents answer no instruction: they are always scored as the model itself gives them.
+    """
     source = sources.get(spec.data.source)
     context_length = _context_length(spec.base) - virtual_tokens(model)
     model.eval()
     scores: tuple[tuple[Any, ...], ...] = ()
     n_too_long = 0
+    asked = _asked(spec)
+    shown = _perturbed(asked, spec.evaluate)
     reference = source.reference(spec.data, spec.evaluate.n_reference) if spec.evaluate.n_reference else []
-    for examples, exact_match in (
-        (_perturbed(_asked(spec), spec.evaluate), source.exact_match),
-        (reference, False),
-    ):
+    for examples, exact_match in ((shown, source.exact_match), (reference, False)):
         if not examples:
             continue
-        encoded, audit = encode(examples, tokenizer, max_length=context_length)
-        n_too_long += audit.n_dropped_too_long
+        encoded, _ = encode(examples, tokenizer, max_length=context_length)
+        decoding = Decoding() if examples is reference else _decoding(spec, tokenizer, asked, shown, encoded)
+        encoded = [row for row in encoded if decoding.knows(row.example_index)]
+        n_too_long += len(examples) - len(encoded)
         how = {"pad_id": pad_id(tokenizer), "dtype": spec.base.dtype}
         open_ended = [row.example_index for row in encoded if examples[row.example_index].constraints]
-        answers = responses(model, tokenizer, [examples[i] for i in open_ended], context_length=context_length, **how)
-        generated = dict(zip(open_ended, answers, strict=True))
-        scores += score_items(model, examples, encoded, exact_match=exact_match, generated=generated, **how)
+        to_answer = {"context_length": context_length, "decoding": decoding.take(open_ended)}
+        with decoding.on(model):
+            answers = responses(model, tokenizer, [examples[i] for i in open_ended], **to_answer, **how)
+            generated = dict(zip(open_ended, answers, strict=True))
+            how |= {"exact_match": exact_match, "generated": generated, "decoding": decoding}
+            scores += score_items(model, examples, encoded, **how)
     return scores, n_too_long
 
 
 def _asked(spec: RunSpec) -> list[Example]:
-    """Return the held-out items of a run, in one phrasing each or in many."""
+    """Return the held-out items of a run, in one phrasing each or in many, under a noisy instruction if asked for."""
     source = sources.get(spec.data.source)
+    if spec.evaluate.noisy_prompt != "none":
+        return source.noisy(spec.data, spec.evaluate, spec.evaluate.noisy_prompt, seed=spec.seed)
     if spec.evaluate.n_eval_phrasings:
         return source.crossed(spec.data, spec.evaluate, seed=spec.seed)
     return source.held_out(spec.data, spec.evaluate)
+
+
+def _decoding(
+    spec: RunSpec, tokenizer: Any, asked: list[Example], shown: list[Example], encoded: list[Encoded]
+) -> Decoding:
+    """Return how the answers of a run are decoded; ``asked`` are the items before any perturbation."""
+    evaluate = spec.evaluate
+    if evaluate.contrast != "none":
+        source = sources.get(spec.data.source)
+        noisy = source.noisy(spec.data, evaluate, evaluate.contrast, seed=spec.seed)
+        rows, _ = encode(noisy, tokenizer, max_length=_context_length(spec.base))
+        return Contrast({row.example_index: row for row in rows}, evaluate.contrast_weight)
+    if evaluate.steering:
+        places = {row.example_index: len(row.input_ids) for row in encoded}
+        spans = {i: instruction_span(shown[i], asked[i], tokenizer, length) for i, length in places.items()}
+        return Steering(spans, evaluate.steering)
+    return Decoding()
 
 
 def _perturbed(examples: list[Example], evaluation: EvalSpec) -> list[Example]:
@@ -195,7 +223,7 @@ def _perturbed(examples: list[Example], evaluation: EvalSpec) -> list[Example]:
     changed = []
     for example in examples:
         rng = stream(0, f"perturbation {evaluation.perturbation} {example.id}")
-        keep = frozenset(word for entity in example.entities for word in re.findall(r"\w+", entity))
+        keep = example.operands
         turns = tuple(
             Turn(turn.role, perturb(turn.content, evaluation.severity, rng, keep)) if turn.role == "user" else turn
             for turn in example.turns

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from itlib.batching import micro_batches
+from itlib.decoding import Decoding
 from itlib.example import Example
 from itlib.packing import virtual_tokens
 from itlib.template import encode_prompt, stop_token_id
@@ -24,15 +25,29 @@ BATCH_TOKENS = 16384
 
 
 def responses(
-    model: Any, tokenizer: Any, examples: Sequence[Example], *, pad_id: int, dtype: str, context_length: int
+    model: Any,
+    tokenizer: Any,
+    examples: Sequence[Example],
+    *,
+    pad_id: int,
+    dtype: str,
+    context_length: int,
+    decoding: Decoding | None = None,
 ) -> list[str]:
     """Return the greedy answer to every example as text; see ``finished_responses``."""
-    how = {"pad_id": pad_id, "dtype": dtype, "context_length": context_length}
+    how = {"pad_id": pad_id, "dtype": dtype, "context_length": context_length, "decoding": decoding}
     return [text for text, _ in finished_responses(model, tokenizer, examples, **how)]
 
 
 def finished_responses(
-    model: Any, tokenizer: Any, examples: Sequence[Example], *, pad_id: int, dtype: str, context_length: int
+    model: Any,
+    tokenizer: Any,
+    examples: Sequence[Example],
+    *,
+    pad_id: int,
+    dtype: str,
+    context_length: int,
+    decoding: Decoding | None = None,
 ) -> list[tuple[str, bool]]:
     """Return the greedy answer to every example, its last assistant turn left out, and whether it ended by itself.
 
@@ -46,20 +61,23 @@ def finished_responses(
         pad_id: Token id for padding, on the left, masked.
         dtype: Precision of the forward pass.
         context_length: Positions that the model was built for.
+        decoding: How answers are decoded, of these examples; None is plain.
     """
+    decoding = decoding or Decoding()
     stop = {stop_token_id(tokenizer), tokenizer.eos_token_id} - {None}
     prompts = [encode_prompt(example, tokenizer) for example in examples]
-    answers = greedy(model, prompts, stop_ids=sorted(stop), pad_id=pad_id, dtype=dtype, context_length=context_length)
+    how = {"pad_id": pad_id, "dtype": dtype, "context_length": context_length, "decoding": decoding}
+    answers = greedy(model, prompts, stop_ids=sorted(stop), **how)
     plain = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
     return [
-        (" ".join(tokenizer.decode(answer, **plain).split()), len(answer) < room(prompt, context_length))
-        for prompt, answer in zip(prompts, answers, strict=True)
+        (" ".join(tokenizer.decode(answer, **plain).split()), len(answer) < room(length, context_length))
+        for length, answer in zip(map(decoding.longest, range(len(prompts)), prompts), answers, strict=True)
     ]
 
 
-def room(prompt: np.ndarray, context_length: int) -> int:
+def room(length: int, context_length: int) -> int:
     """Return how many tokens may follow a prompt, the stop token included; 0 or less where there is no place."""
-    return min(MAX_NEW_TOKENS, context_length - len(prompt))
+    return min(MAX_NEW_TOKENS, context_length - length)
 
 
 def greedy(
@@ -70,6 +88,7 @@ def greedy(
     pad_id: int,
     dtype: str,
     context_length: int,
+    decoding: Decoding | None = None,
 ) -> list[list[int]]:
     """Return the most likely next tokens after each prompt, up to and without the first stop token.
 
@@ -79,15 +98,18 @@ def greedy(
     """
     import torch
 
+    decoding = decoding or Decoding()
     device = next(model.parameters()).device
-    rooms = np.array([room(prompt, context_length) for prompt in prompts], dtype=int)
+    rooms = [room(decoding.longest(row, prompt), context_length) for row, prompt in enumerate(prompts)]
+    soft = bool(virtual_tokens(model))  # no padding may come between a soft prompt and what it stands before
+    kinds = [(limit, decoding.apart(row), soft * len(prompts[row])) for row, limit in enumerate(rooms)]
     answers: list[list[int]] = [[] for _ in prompts]
     with torch.inference_mode(), _plain_settings(model) as network:
-        alike = np.array([len(prompt) if virtual_tokens(model) else 0 for prompt in prompts], dtype=int)
-        for limit, length in sorted(set(zip(rooms[rooms > 0].tolist(), alike[rooms > 0].tolist(), strict=True))):
-            rows = np.flatnonzero((rooms == limit) & (alike == length))
+        for kind in sorted({kind for kind in kinds if kind[0] > 0}):
+            limit, rows = kind[0], np.array([row for row, other in enumerate(kinds) if other == kind])
             for group in micro_batches([len(prompts[row]) + limit for row in rows], BATCH_TOKENS):
                 input_ids, mask = pad_left([prompts[row] for row in rows[group]], pad_id)
+                further = decoding.settings(rows[group].tolist(), mask.sum(axis=1).tolist(), device)
                 with autocast(device, dtype):
                     tokens = network.generate(
                         input_ids=torch.as_tensor(input_ids, device=device),
@@ -96,6 +118,7 @@ def greedy(
                         do_sample=False,
                         eos_token_id=list(stop_ids) or None,
                         pad_token_id=pad_id,
+                        **further,
                     )
                 for row, answer in zip(rows[group], tokens[:, input_ids.shape[1] :].tolist(), strict=True):
                     end = next((place for place, token in enumerate(answer) if token in stop_ids), len(answer))

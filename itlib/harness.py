@@ -55,9 +55,14 @@ def find_runs(store: Store, names: Iterable[str]) -> list[RunSpec]:
 
 
 def check_model(spec: RunSpec, store: Store) -> None:
-    """Refuse a run of which no model is there: its weights were not kept, it diverged, or its device is missing."""
+    """Refuse a run of which no model is there: its weights were not kept, it diverged, or its device is missing.
+
+    A run whose own evaluation intervened in decoding is refused too: the harness would measure its model without.
+    """
     import torch
 
+    if spec.evaluate.contrast != "none" or spec.evaluate.steering:
+        raise InputError(f"run {key(spec)} contrasts or steers; take the run of the same model that does not")
     if spec.device == "cuda" and not torch.cuda.is_available():
         raise InputError(f"run {key(spec)} was made on a GPU, and no NVIDIA GPU is visible")
     if spec.data.n_train and store.weights(spec) is None:

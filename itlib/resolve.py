@@ -15,6 +15,7 @@ from itlib.errors import InputError, did_you_mean
 from itlib.models._folder import ATTENTION
 from itlib.objectives import check_objective
 from itlib.ordering import NEEDS_FAMILIES, NEEDS_SECOND_PART, ORDERS, kept_count
+from itlib.packing import KERNEL
 from itlib.probes import probe_evaluation
 from itlib.registry import Registry, augmentations, methods, models, objectives, perturbations, selectors, sources
 from itlib.spec import DataSpec, EvalSpec, MethodSpec, RunSpec, TrainSpec
@@ -29,6 +30,7 @@ DTYPES = ("float32", "bfloat16")
 SPLITS = ("dev", "test")
 INITIALISATIONS = ("pretrained", "random")
 DEVICES = ("cpu", "cuda")
+STEERABLE = ("sdpa", "eager", KERNEL)
 MOST_EXAMPLES = 10**9  # examples seen in one run; more is a slip of the keyboard
 MOST_TOKENS = 10**12
 MOST_PRETRAINING = 0.9
@@ -50,6 +52,7 @@ def resolve(spec: RunSpec) -> RunSpec:
     source = sources.get(spec.data.source)
     data = source.resolve(spec.data)
     source.check_evaluation(data, spec.evaluate)
+    _check_decoding(spec)
     scorer = selection.check(data)
     if data.target_families:
         try:
@@ -116,6 +119,8 @@ def _without_ignored(spec: RunSpec) -> RunSpec:
         tuning = replace(tuning, n_virtual_tokens=default.n_virtual_tokens)
     if evaluate.perturbation == "none":
         evaluate = replace(evaluate, severity=0.0)
+    if evaluate.contrast == "none" or evaluate.contrast_weight == 0:
+        evaluate = replace(evaluate, contrast="none", contrast_weight=0.0)
     return replace(spec, tuning=tuning, data=data, train=train, evaluate=evaluate)
 
 
@@ -189,6 +194,21 @@ def _check_bounds(spec: RunSpec) -> None:
             raise InputError(f"{name}: {wrong}, got {value}")
         if value > most:
             raise InputError(f"{name}: must be at most {most}, got {value}")
+
+
+def _check_decoding(spec: RunSpec) -> None:
+    """Refuse weights and shares out of bounds, and interventions that would be one on top of the other."""
+    evaluate = spec.evaluate
+    if not -1 < evaluate.contrast_weight <= 1:
+        raise InputError(f"contrast_weight: must be above -1 and at most 1, got {evaluate.contrast_weight:g}")
+    if not 0 <= evaluate.steering < 1:
+        raise InputError(f"steering: must be at least 0 and below 1, got {evaluate.steering:g}")
+    if evaluate.contrast != "none" and evaluate.steering:
+        raise InputError("steering: cannot be combined with a contrast; set steering: 0 or contrast: none")
+    if evaluate.contrast != "none" and evaluate.noisy_prompt != "none":
+        raise InputError("noisy_prompt: asks with a noisy instruction alone; set contrast: none")
+    if evaluate.steering and spec.base.attention not in STEERABLE:
+        raise InputError(f"steering: attention is '{spec.base.attention}'; one of {', '.join(STEERABLE)} is needed")
 
 
 def _check_training(spec: RunSpec, source: Any) -> int:

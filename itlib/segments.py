@@ -151,7 +151,7 @@ class Renderer:
             encodings = self._encoder(first).encode_batch_fast(texts, add_special_tokens=False)
             ids = [encoding.ids for encoding in encodings]
             for index in self._holding_control(ids):
-                ids[index] = self._spelled_out(texts[index], first)
+                ids[index] = [token for token, _, _ in self._spelled_out(texts[index], first)]
             result.update(zip(((text, first) for text in texts), ids, strict=True))
         return result
 
@@ -161,18 +161,28 @@ class Renderer:
         flat = np.fromiter((token for row in rows for token in row), dtype=np.int32, count=len(owner))
         return np.unique(owner[np.isin(flat, self.control_ids)])
 
-    def _spelled_out(self, text: str, first: bool) -> list[int]:
-        """Encode text with words that the vocabulary knows as control tokens: cut each in two until none is left."""
+    def content_offsets(self, text: str, first: bool) -> np.ndarray:
+        """Return where each token of a content lies in its text, shape (n_tokens, 2): first character, end."""
+        return np.array([span for _, *span in self._spelled_out(text, first)], dtype=int).reshape(-1, 2)
+
+    def _spelled_out(self, text: str, first: bool) -> list[tuple[int, int, int]]:
+        """Encode text as (token, first character, end), free of control tokens.
+
+        Words that the vocabulary knows as control tokens are cut in two until none is left.
+        """
         encoding = self._encoder(first).encode(text, add_special_tokens=False)
-        found = zip(encoding.ids, encoding.offsets, strict=True)
-        cuts = [(start + end + 1) // 2 for token, (start, end) in found if token in self.control_ids]
+        found = [(token, *span) for token, span in zip(encoding.ids, encoding.offsets, strict=True)]
+        cuts = [(start + end + 1) // 2 for token, start, end in found if token in self.control_ids]
         if not cuts:
-            return encoding.ids
+            return found
         if not all(0 < cut < len(text) for cut in cuts):
             raise InputError(f"the tokenizer reads plain text as a control token in {text[:60]!r}")
         edges = [0, *dict.fromkeys(cuts), len(text)]
-        parts = [text[start:end] for start, end in itertools.pairwise(edges)]
-        return [token for index, part in enumerate(parts) for token in self._spelled_out(part, first and index == 0)]
+        return [
+            (token, start + begin, end + begin)
+            for begin, close in itertools.pairwise(edges)
+            for token, start, end in self._spelled_out(text[begin:close], first and begin == 0)
+        ]
 
 
 def _plain_encoder(state: dict[str, Any], control: dict[str, Any], *, dummy_prefix: bool) -> Tokenizer:

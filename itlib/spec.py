@@ -155,6 +155,11 @@ class EvalSpec(_Part):
     ``n_eval_phrasings`` > 0 asks every item in that many phrasings of every set, sets joined by "+"
     ("observed+negated"); those that the run was tuned on come first. 0 asks every item once. ``n_probes`` > 0 also
     measures during training, on ``probe_items`` dev items per family; see ``itlib.probes``.
+
+    How answers are decoded: ``contrast`` is a kind of noisy instruction, of whose logits ``contrast_weight`` times are
+    added (``itlib.contrast``); ``steering`` is the share of attention that the words of the instruction are to get
+    (``itlib.steering``). ``noisy_prompt`` asks every item with a noisy instruction in place of its own. Noisy
+    instructions are made of the clean one, whatever the perturbation.
     """
 
     split: str = "test"
@@ -168,6 +173,10 @@ class EvalSpec(_Part):
     n_probes: int = 0
     probe_items: int = 5
     n_eval_phrasings: int = _added(0)
+    contrast: str = _added("none")
+    contrast_weight: float = _added(0.0)
+    noisy_prompt: str = _added("none")
+    steering: float = _added(0.0)
 
 
 @dataclass(frozen=True)

@@ -148,6 +148,26 @@ def _assemble(index: int, example: Example, skeleton: tuple[Segment, ...], conte
     return Encoded(index, np.array(ids, dtype=np.int32), np.array(mask, dtype=bool), n_bytes)
 
 
+def content_offsets(example: Example, tokenizer: PreTrainedTokenizerBase) -> dict[int, tuple[int, np.ndarray]]:
+    """Return, per turn, the place of its first token in the row that ``encode`` gives, and where its tokens lie.
+
+    The second is an array (n_tokens, 2): the first character of each token in the content of the turn, and its end. A
+    space that the template puts before a content lies before character 0.
+    """
+    renderer = renderer_of(tokenizer)
+    found: dict[int, tuple[int, np.ndarray]] = {}
+    place = 0
+    for segment in renderer.skeleton(tokenizer, tuple(turn.role for turn in example.turns)):
+        if segment.turn < 0:
+            place += len(segment.ids)
+            continue
+        text = segment.lead + example.turns[segment.turn].content
+        offsets = renderer.content_offsets(text, segment.first) - len(segment.lead)
+        found[segment.turn] = place, offsets
+        place += len(offsets)
+    return found
+
+
 def encode_prompt(example: Example, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
     """Return the tokens before the last answer, shape (n_tokens,), int32: a prefix of the row that ``encode`` gives.
 

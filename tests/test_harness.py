@@ -330,3 +330,9 @@ def test_a_prompt_that_is_continued_ends_with_its_last_message():
 def test_roles_that_a_template_refuses_are_one_line():
     with pytest.raises(InputError, match="cannot render the turns tool assistant"):
         harness.prompt_text(world_tokenizer.load(), [{"role": "tool", "content": "x"}], answer=True)
+
+
+@pytest.mark.parametrize("changes", [{"steering": 0.2}, {"contrast": "null", "contrast_weight": -0.3}])
+def test_a_run_that_intervenes_in_decoding_is_not_benchmarked(tmp_path, changes):
+    with pytest.raises(InputError, match="contrasts or steers; take the run of the same model that does not"):
+        harness.check_model(small.resolved(n_train=0, **changes), Store(tmp_path))

@@ -19,9 +19,9 @@ ANALYSIS = (
     "drop_rate",
 )  # fmt: skip
 EXECUTION = (
-    "batching", "constraints", "engines", "evaluate", "execute", "generate", "harness", "methods", "microworld",
-    "models", "objectives", "ordering", "perturbations", "probes", "selectors", "sources", "template", "train",
-    "trainer", "training_set",
+    "batching", "constraints", "contrast", "decoding", "engines", "evaluate", "execute", "generate", "harness",
+    "methods", "microworld", "models", "objectives", "ordering", "perturbations", "probes", "selectors", "sources",
+    "steering", "template", "train", "trainer", "training_set",
 )  # fmt: skip
 REGISTRY_FOLDERS = (
     "sources",

@@ -39,6 +39,20 @@ REFUSED = {
     "another world": ({"data_fingerprint": "world-0"}, "'world-.*' today, the spec recorded 'world-0'"),
     "another model": ({"model_fingerprint": "0" * 64}, "is shipped as [0-9a-f]{64}, the spec recorded 0{64}"),
     "another revision": ({"model_revision": "main"}, "model_revision: .*the spec recorded main"),
+    "a contrast that cancels": ({"contrast": "null", "contrast_weight": -1.0}, "contrast_weight: must be above -1"),
+    "a contrast that is none": ({"contrast": "oposite", "contrast_weight": -0.3}, "did you mean 'opposite'"),
+    "a noisy prompt that is none": ({"noisy_prompt": "nul"}, "noisy_prompt: 'nul' is not one of none, opposite"),
+    "all attention": ({"steering": 1.0}, "steering: must be at least 0 and below 1, got 1"),
+    "less than no attention": ({"steering": -0.1}, "steering: must be at least 0"),
+    "two interventions": (
+        {"contrast": "null", "contrast_weight": -0.3, "steering": 0.2},
+        "steering: cannot be combined",
+    ),
+    "a contrast of noise": (
+        {"contrast": "null", "contrast_weight": -0.3, "noisy_prompt": "null"},
+        "noisy_prompt: asks with a noisy instruction alone",
+    ),
+    "steering of another kernel": ({"steering": 0.2, "attention": "flex_attention"}, "one of sdpa, eager, packed is"),
     "a number that no format can hold": ({"seed": -(10**350)}, "seed: must not be negative"),
 }
 
@@ -76,6 +90,8 @@ def test_budgets_at_their_limit_pass():
         ({"method": "full"}, {"rank": 4, "alpha": 1.0, "targets": "q_proj"}),
         ({"method": "lora"}, {"train_embeddings": True}),
         ({"perturbation": "none"}, {"severity": 0.5}),
+        ({"contrast": "none"}, {"contrast_weight": -0.3}),
+        ({"contrast_weight": 0.0}, {"contrast": "null"}),
         ({"noise_rate": 0.0}, {"noise_kinds": ["wrong"]}),
         ({}, {"on_bad_rows": "quarantine"}),
     ],
@@ -92,6 +108,10 @@ def test_fields_without_effect_make_no_second_run(start, ignored):
         ({"method": "lora"}, {"rank": 4}),
         ({"method": "full"}, {"train_embeddings": True}),
         ({"perturbation": "typo"}, {"severity": 0.5}),
+        ({"contrast": "null"}, {"contrast_weight": -0.3}),
+        ({"contrast_weight": -0.3}, {"contrast": "null"}),
+        ({"n_train": 0}, {"steering": 0.2}),
+        ({"n_train": 0}, {"noisy_prompt": "null"}),
         ({"noise_rate": 0.1}, {"noise_kinds": ["wrong"]}),
     ],
 )
@@ -133,6 +153,9 @@ def test_an_evaluation_of_rows_has_no_families_and_known_phrasings(rows):
     resolve(with_fields(RunSpec(), **rows, eval_families=["all"]))
     refused("has no task families", **rows, eval_families=["swap"])
     refused("has no phrasings; eval_phrasing_set is 'nice'", **rows, eval_phrasing_set="nice")
+    for key in ("contrast", "noisy_prompt"):
+        refused(f"has no phrasings to make a noisy one of; leave {key} at none", **rows, **{key: "null"})
+    assert resolve(with_fields(RunSpec(), **rows, steering=0.2)).evaluate.steering == 0.2
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from itertools import islice
 
 from itlib.errors import InputError
 from itlib.example import Example, Turn
-from itlib.microworld import language, noise, responses
+from itlib.microworld import language, noise, noisy_instructions, responses
 from itlib.microworld.dice import Dice, digest
 from itlib.microworld.families import Arguments, Family
 from itlib.microworld.mixture import (
@@ -81,6 +81,7 @@ def held_out(
     phrasing_set: str = "observed",
     spoken: str = "first",
     any_wording: bool = False,
+    instruction: str = "none",
 ) -> list[Example]:
     """Return the fixed held-out items of "dev" or "test", family by family; independent of any run's seed.
 
@@ -95,14 +96,19 @@ def held_out(
         spoken: A key of ``language.LANGUAGES``.
         any_wording: Whether a response with the right content is right in every wording and style. Such items carry
             a constraint instead of one right text.
+        instruction: "none", or a kind of ``noisy_instructions.KINDS``, under which the same items are then asked; their
+            ids and responses stay.
 
     Raises:
         InputError: Unknown names, split "pool", or more items than a family holds.
     """
     check_held_out(split, n_per_family, families=families, phrasing_set=phrasing_set, spoken=spoken)
+    noisy_instructions.check(instruction, "instruction")
     examples, made_of = [], Mixture(phrasing_set=phrasing_set)
     for name in families or default_families():
-        chosen = islice(_items(registry.get(name), split, made_of, ("held-out", split)), n_per_family)
+        family = registry.get(name)
+        asked = islice(_questions(family, split, made_of, ("held-out", split)), n_per_family)
+        chosen = (_example(family, arguments, phrasing, split, instruction) for arguments, phrasing in asked)
         examples.extend(_translated(example) if spoken == "second" else example for example in chosen)
     return [_any_wording(example) for example in examples] if any_wording else examples
 
@@ -115,6 +121,7 @@ def crossed(
     phrasing_sets: tuple[str, ...],
     n_phrasings: int,
     seed: int,
+    instruction: str = "none",
 ) -> list[Example]:
     """Return held-out items that are each asked in many phrasings: what a variance of wordings can be read off.
 
@@ -129,10 +136,12 @@ def crossed(
         phrasing_sets: Keys of ``phrasings.SETS``.
         n_phrasings: Phrasings per set.
         seed: Of the run, whose pool orders phrasings.
+        instruction: As in ``held_out``.
 
     Raises:
         InputError: As ``held_out``, or more items than a family has operands.
     """
+    noisy_instructions.check(instruction, "instruction")
     examples = []
     for name in families or default_families():
         family = registry.get(name)
@@ -140,7 +149,7 @@ def crossed(
         operands = list(islice((arguments for turn, arguments in drawn if not turn), n_per_family))
         for which in phrasing_sets:
             for phrasing in phrasing_order(name, which, seed)[:n_phrasings]:
-                asked = (_example(family, arguments, phrasing, split) for arguments in operands)
+                asked = (_example(family, arguments, phrasing, split, instruction) for arguments in operands)
                 examples += [replace(e, id=f"{which}/{e.id}", phrasing=f"{which}/{e.phrasing}") for e in asked]
     return examples
 
@@ -265,6 +274,11 @@ def _zipf(streams: dict[str, Iterator[Example]], exponent: float, seed: int) -> 
 
 def _items(family: Family, split: str, made_of: Mixture, key: tuple) -> Iterator[Example]:
     """Yield a family's different items: all operands once before any returns in another phrasing."""
+    return (_example(family, *asked, split) for asked in _questions(family, split, made_of, key))
+
+
+def _questions(family: Family, split: str, made_of: Mixture, key: tuple) -> Iterator[tuple[Arguments, Phrasing]]:
+    """Yield what the items of a family ask, and how."""
     count = made_of.n_phrasings
     every = phrasings(family.name, made_of.phrasing_set)
     templates = phrasing_order(family.name, made_of.phrasing_set, key[-1])[:count] if count else every
@@ -275,7 +289,7 @@ def _items(family: Family, split: str, made_of: Mixture, key: tuple) -> Iterator
             continue  # one drawn operand tuple has had all its phrasings; millions of others have not
         # each operand tuple walks all templates from its own starting point, so that no pair repeats
         start = digest("phrasing", *key, family.name, *arguments) % len(templates)
-        yield _example(family, arguments, templates[(start + turn) % len(templates)], split)
+        yield arguments, templates[(start + turn) % len(templates)]
 
 
 def _operands(family: Family, split: str, limit: int, key: tuple) -> Iterator[tuple[int, Arguments]]:
@@ -307,16 +321,21 @@ def _different(family: Family, split: str, count: int, dice: Dice) -> list[Argum
     return list(found)
 
 
-def _example(family: Family, arguments: Arguments, phrasing: Phrasing, split: str) -> Example:
+def _example(
+    family: Family, arguments: Arguments, phrasing: Phrasing, split: str, instruction: str = "none"
+) -> Example:
     judge = registry.get(phrasing.asks) if phrasing.literal else family
     operands = arguments if judge.operand == family.operand else tuple(family.echo(arguments).split())
     label = "_".join(arguments).replace(" ", "-")
     dice = Dice("response", family.name, label, phrasing.id)
     right = family.echo(arguments) if phrasing.unchanged else judge.response(operands, split, dice)
     open_ended = judge.constraints and not phrasing.unchanged
+    asks = phrasing.render(family.name, arguments)
+    if instruction != "none":
+        asks = noisy_instructions.instruction(instruction, family.name, arguments, phrasing)
     return Example(
         id=f"{split}/{family.name}/{label}/{phrasing.id}",
-        turns=(Turn("user", phrasing.render(family.name, arguments)), Turn("assistant", right)),
+        turns=(Turn("user", asks), Turn("assistant", right)),
         family=family.name,
         category=family.category,
         familiarity=family.familiarity,

@@ -14,6 +14,7 @@ STRING_LENGTH = 10
 WORDS_PER_STRING = 10
 # a sentence is the end of "... and the red fox walked and the tall oak sang ."
 _CLAUSE = (("and",), ("the",), lexicon.ADJECTIVES, lexicon.NOUNS, tuple(lexicon.PAST.values()))
+MOST_SENTENCES = 3
 
 
 @perturbations.register("distractor")
@@ -27,10 +28,7 @@ def distractor(text: str, severity: float, rng: np.random.Generator, keep: froze
             contain.
         keep: Words that the sentence does not contain either.
     """
-    said = {core(word).lower() for word in text.split()} - {"and", "the"}
-    nouns, *slots = (
-        [word for word in words if word not in keep and word not in said] for words in (lexicon.NOUNS, *_CLAUSE)
-    )
+    nouns, *slots = _unsaid(text, keep)
     before = rng.random() < 0.5
     length = round(severity * count_words(text))
     words = [pick(slots[-1 - back % len(slots)] or nouns, rng) for back in range(length)]
@@ -38,6 +36,33 @@ def distractor(text: str, severity: float, rng: np.random.Generator, keep: froze
         return text
     sentence = " ".join((*reversed(words), *unkept(["."], keep)))
     return f"{sentence} {text}" if before else f"{text} {sentence}"
+
+
+@perturbations.register("irrelevant_sentences")
+def irrelevant_sentences(
+    text: str, severity: float, rng: np.random.Generator, keep: frozenset[str] = frozenset()
+) -> str:
+    """Put whole irrelevant sentences ("the red fox walked .") before or after the text, all on one side.
+
+    Args:
+        text: Any text; it stays in one piece.
+        severity: Number of sentences over ``MOST_SENTENCES``, rounded: the dose does not depend on the text.
+        rng: Decides the side and the words, as for ``distractor``.
+        keep: Words that the sentences do not contain.
+    """
+    nouns, _, *slots = _unsaid(text, keep)
+    before = rng.random() < 0.5
+    sentences = [
+        " ".join((*(pick(slot or nouns, rng) for slot in slots), *unkept(["."], keep)))
+        for _ in range(round(severity * MOST_SENTENCES) if text.strip() else 0)
+    ]
+    return " ".join((*sentences, text) if before else (text, *sentences))
+
+
+def _unsaid(text: str, keep: frozenset[str]) -> list[list[str]]:
+    """Return the nouns, and the words of each place of a clause, that are neither kept nor in the text."""
+    said = {core(word).lower() for word in text.split()} - {"and", "the"}
+    return [[word for word in words if word not in keep and word not in said] for words in (lexicon.NOUNS, *_CLAUSE)]
 
 
 @perturbations.register("random_string")

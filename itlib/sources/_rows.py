@@ -154,7 +154,7 @@ class RowSource:
         """Refuse an evaluation that rows cannot give; the phrasing set must be known and is then ignored.
 
         Raises:
-            InputError: Unknown split or phrasing set, or task families, which rows do not have.
+            InputError: Unknown split or phrasing set, or task families and noisy instructions, which rows do not have.
         """
         if evaluation.split not in ("dev", "test"):
             raise InputError(f"split is '{evaluation.split}'; known: dev, test")
@@ -165,6 +165,9 @@ class RowSource:
             raise InputError(f"source '{self.name}' has no phrasings; eval_phrasing_set is '{which}', known: {known}")
         if evaluation.n_eval_phrasings:
             raise InputError(f"source '{self.name}' has no phrasings; leave n_eval_phrasings at 0")
+        for key in ("contrast", "noisy_prompt"):
+            if getattr(evaluation, key) != "none":
+                raise InputError(f"source '{self.name}' has no phrasings to make a noisy one of; leave {key} at none")
         if evaluation.eval_language != "first":
             raise InputError(f"source '{self.name}' has one language only; leave eval_language out")
 

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 
 from itlib.errors import InputError
 from itlib.example import Example, Turn
-from itlib.microworld import answers, corpus, world
+from itlib.microworld import answers, corpus, noisy_instructions, world
 from itlib.microworld.phrasings import phrasings
 from itlib.registry import sources
 from itlib.sources._rows import POLICIES
@@ -78,10 +78,12 @@ class MicroworldSource:
         """Refuse an evaluation that the world cannot give.
 
         Raises:
-            InputError: Unknown or repeated family, unknown split, phrasing set or language, a family that is not asked
-                in the second language, or more items than a family holds.
+            InputError: Unknown or repeated family, unknown split, phrasing set, language or kind of noisy instruction,
+                a family that is not asked in the second language, or more items than a family holds.
         """
         families = evaluation.eval_families or data.families
+        for key in ("contrast", "noisy_prompt"):
+            noisy_instructions.check(getattr(evaluation, key), key)
         if evaluation.n_eval_phrasings:
             self._check_crossed(data, evaluation, families)
             return
@@ -151,6 +153,15 @@ class MicroworldSource:
         """
         if evaluation.n_eval_phrasings:
             return self.crossed(data, evaluation, seed=0)
+        return self._once(data, evaluation, "none")
+
+    def noisy(self, data: DataSpec, evaluation: EvalSpec, kind: str, *, seed: int) -> list[Example]:
+        """Return the same items under a noisy instruction; see ``noisy_instructions``."""
+        if evaluation.n_eval_phrasings:
+            return self.crossed(data, evaluation, seed=seed, instruction=kind)
+        return self._once(data, evaluation, kind)
+
+    def _once(self, data: DataSpec, evaluation: EvalSpec, instruction: str) -> list[Example]:
         return list(
             _held_out(
                 evaluation.split,
@@ -159,10 +170,11 @@ class MicroworldSource:
                 evaluation.eval_phrasing_set,
                 evaluation.eval_language,
                 (data.response_wording, data.response_style) != ("short", "plain"),
+                instruction,
             )
         )
 
-    def crossed(self, data: DataSpec, evaluation: EvalSpec, *, seed: int) -> list[Example]:
+    def crossed(self, data: DataSpec, evaluation: EvalSpec, *, seed: int, instruction: str = "none") -> list[Example]:
         """Return ``n_eval`` items per family, each in ``n_eval_phrasings`` phrasings of every set; see the world."""
         return world.crossed(
             evaluation.split,
@@ -171,6 +183,7 @@ class MicroworldSource:
             phrasing_sets=tuple(evaluation.eval_phrasing_set.split("+")),
             n_phrasings=evaluation.n_eval_phrasings,
             seed=seed,
+            instruction=instruction,
         )
 
     def reference(self, data: DataSpec, n: int) -> list[Example]:
@@ -180,10 +193,11 @@ class MicroworldSource:
 
 @functools.lru_cache(maxsize=8)
 def _held_out(
-    split: str, n: int, families: tuple[str, ...], phrasing_set: str, spoken: str, any_wording: bool
+    split: str, n: int, families: tuple[str, ...], phrasing_set: str, spoken: str, any_wording: bool, instruction: str
 ) -> tuple[Example, ...]:
     """Return ``world.held_out``: all runs of a study ask the same items, so a worker makes them once."""
     how = {"families": families, "phrasing_set": phrasing_set, "spoken": spoken, "any_wording": any_wording}
+    how["instruction"] = instruction
     return tuple(world.held_out(split, n, **how))
 
 

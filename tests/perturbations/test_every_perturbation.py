@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from itlib.microworld import lexicon
 from itlib.microworld.phrasings import WRAPPERS
 from itlib.perturbations.semantic import POLITE_FRAMES, POLITE_WORDS
 from itlib.perturbations.word import FUNCTION_WORDS, SYNONYMS
@@ -99,6 +100,7 @@ UNITS = {
     "word_repeat": lambda text, keep: len(spoken(text, keep)),
     "word_order": most_pairs,
     "distractor": lambda text, keep: len(spoken(text)),
+    "irrelevant_sentences": lambda text, keep: 3,
     "upper_case": lambda text, keep: len([w for w in spoken(text, keep) if w.upper() != w]),
     "punctuation_lost": lone_marks,
     "punctuation_extra": lambda text, keep: len(spoken(text, keep)) if {",", ";", ":", "."} - keep else 0,
@@ -115,6 +117,10 @@ def replaced(before, after):
     return sum(a != b for a, b in zip(before.split(), after.split(), strict=True))
 
 
+def verbs(text):
+    return [word for word in text.split() if word in lexicon.PAST.values()]
+
+
 def added(before, after):
     return abs(len(after.split()) - len(before.split()))
 
@@ -126,6 +132,7 @@ EDITS = {
     **dict.fromkeys(["word_drop", "word_repeat", "punctuation_lost", "punctuation_extra"], added),
     "word_order": lambda before, after: replaced(before, after) / 2,
     "distractor": lambda before, after: len(spoken(after)) - len(spoken(before)),
+    "irrelevant_sentences": lambda before, after: len(verbs(after)) - len(verbs(before)),
     "extra_blanks": lambda before, after: sum(len(gap) > 1 for gap in re.findall(r"\s+", after)),
 }  # fmt: skip
 
@@ -191,7 +198,9 @@ def test_a_larger_dose_makes_the_same_edits_and_more(name, text, one, other, see
     assert all(less == more for before, less, more in zip(*words, strict=True) if less != before)
 
 
-@pytest.mark.parametrize("name", sorted({*EDITS} - {"distractor", "extra_blanks"} | {"mood", "wrapper"}))
+@pytest.mark.parametrize(
+    "name", sorted({*EDITS} - {"distractor", "irrelevant_sentences", "extra_blanks"} | {"mood", "wrapper"})
+)
 def test_text_of_kept_words_alone_has_nothing_to_edit(name):
     assert apply(name, "tell me the fox", 1.0, 0, frozenset("tell me the fox".split())) == "tell me the fox"
 

@@ -45,6 +45,14 @@ def test_a_distractor_has_no_word_of_the_text_and_no_kept_word():
         assert not keep & set(words) and words[-1] == "."
 
 
+def test_irrelevant_sentences_are_whole_and_leave_the_text_in_one_piece():
+    for severity, count in ((0.0, 0), (1 / 3, 1), (2 / 3, 2), (1.0, 3)):
+        found = outcomes("irrelevant_sentences", TEXT, severity)
+        assert all(len(sides(text).split()) == 5 * count and text.count(TEXT) == 1 for text in found)
+        assert all(set(sides(text).split()[::5]) <= {"the"} and text.endswith(".") for text in found)
+    assert {text.startswith(TEXT) for text in outcomes("irrelevant_sentences", TEXT)} == {True, False}
+
+
 def test_random_strings():
     perturb = perturbations.get("random_string")
     for severity, words, count in ((0.01, 1, 1), (1.0, 10, 1), (1.0, 30, 3), (0.5, 40, 2)):
