@@ -46,7 +46,7 @@ smoke: setup ## every study end to end in its smallest form
 	$(OFFLINE) $(BIN)/itlib reproduce --profile smoke $(STUDY)
 
 test: setup ## the tests that take seconds, on two cores
-	$(OFFLINE) $(BIN)/python -m pytest -q -m "not slow" -n $(TEST_WORKERS) --dist worksteal
+	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n $(TEST_WORKERS) --dist worksteal
 
 lint: setup ## ruff, and no output in the notebooks
 	$(BIN)/ruff check .
