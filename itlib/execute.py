@@ -14,6 +14,7 @@ from typing import Any
 from itlib.errors import InputError
 from itlib.evaluate import score_items
 from itlib.example import Example, Turn
+from itlib.form_probes import FormProber
 from itlib.generate import responses
 from itlib.probes import Prober
 from itlib.provenance import provenance
@@ -104,7 +105,8 @@ def _prober(spec: RunSpec, tokenizer: Any) -> Prober | None:
     """Return what measures during training; a run that probes always trains, so that there is something to measure."""
     if not spec.evaluate.n_probes:
         return None
-    return Prober(spec, tokenizer, pad_id=pad_id(tokenizer), context_length=_context_length(spec.base))
+    kind = FormProber if spec.data.augmentation == "noise_phases" else Prober
+    return kind(spec, tokenizer, pad_id=pad_id(tokenizer), context_length=_context_length(spec.base))
 
 
 def _context_length(base: ModelSpec) -> int:
@@ -121,6 +123,8 @@ def _tune(
     features = None if store is None else store.root / "features"
     data = training_set(spec, lambda: load_base(spec), features)
     encoded, audit = encode(data.examples, tokenizer, max_length=spec.data.max_length)
+    if prober is not None:
+        prober.saw(data.examples)
     method = methods.get(spec.tuning.method)
     # Adapters and dropout draw from torch's own generator. It is seeded right before each of them, so that nothing
     # that ran earlier, such as a selector, can change what two arms of a comparison share.

@@ -14,7 +14,7 @@ from itlib.batching import BUDGET_UNITS, TOKEN_UNITS
 from itlib.errors import InputError, did_you_mean
 from itlib.models._folder import ATTENTION
 from itlib.ordering import NEEDS_FAMILIES, NEEDS_SECOND_PART, ORDERS, kept_count
-from itlib.probes import probe_evaluation
+from itlib.probes import SPACINGS, probe_evaluation
 from itlib.registry import Registry, augmentations, methods, models, perturbations, selectors, sources
 from itlib.spec import DataSpec, EvalSpec, MethodSpec, RunSpec, TrainSpec
 from itlib.train import SCHEDULES
@@ -97,7 +97,7 @@ def _without_ignored(spec: RunSpec) -> RunSpec:
     if train.order != "dual_stage":
         train = replace(train, kept_fraction=TrainSpec().kept_fraction)
     if evaluate.n_probes == 0:
-        evaluate = replace(evaluate, probe_items=EvalSpec().probe_items)
+        evaluate = replace(evaluate, probe_items=EvalSpec().probe_items, probe_spacing=EvalSpec().probe_spacing)
     if tuning.method == "full":
         tuning = replace(tuning, rank=default.rank, alpha=default.alpha, targets=default.targets)
     else:
@@ -122,6 +122,7 @@ def _check_choices(spec: RunSpec) -> None:
         ("dtype", spec.base.dtype, DTYPES),
         ("attention", spec.base.attention, ATTENTION),
         ("split", spec.evaluate.split, SPLITS),
+        ("probe_spacing", spec.evaluate.probe_spacing, SPACINGS),
         ("device", spec.device, DEVICES),
     ):
         if value not in choices:
