@@ -174,18 +174,23 @@ def _evaluate(model: Any, tokenizer: Any, spec: RunSpec) -> tuple[tuple[tuple[An
         n_too_long += audit.n_dropped_too_long
         how = {"pad_id": pad_id(tokenizer), "dtype": spec.base.dtype}
         open_ended = [row.example_index for row in encoded if examples[row.example_index].constraints]
-        answers = responses(model, tokenizer, [examples[i] for i in open_ended], context_length=context_length, **how)
+        room = {"context_length": context_length, "limit": spec.evaluate.max_new_tokens}
+        answers = responses(model, tokenizer, [examples[i] for i in open_ended], **room, **how)
         generated = dict(zip(open_ended, answers, strict=True))
         scores += score_items(model, examples, encoded, exact_match=exact_match, generated=generated, **how)
     return scores, n_too_long
 
 
 def _asked(spec: RunSpec) -> list[Example]:
-    """Return the held-out items of a run, in one phrasing each or in many."""
+    """Return the held-out items of a run, in one phrasing each or in many; to be answered freely where asked."""
     source = sources.get(spec.data.source)
     if spec.evaluate.n_eval_phrasings:
-        return source.crossed(spec.data, spec.evaluate, seed=spec.seed)
-    return source.held_out(spec.data, spec.evaluate)
+        found = source.crossed(spec.data, spec.evaluate, seed=spec.seed)
+    else:
+        found = source.held_out(spec.data, spec.evaluate)
+    if not spec.evaluate.free_answers:
+        return found
+    return [item if item.constraints else replace(item, constraints=(f"answer {item.gold}",)) for item in found]
 
 
 def _perturbed(examples: list[Example], evaluation: EvalSpec) -> list[Example]:

@@ -3,8 +3,8 @@
 Each probe gives, at ``step`` optimiser steps, shares of items that are answered right, by teacher-forced exact match:
 
 * ``clean_form`` and ``noise_form``: dev items, that is new questions, against the right response and against its
-  noisy form. Corruptions that are no rule ("irrelevant", "contradictory") have no noisy form of a new question, and
-  ``noise_form`` is absent.
+  noisy form. An "irrelevant" response has no noisy form for a new question, and ``noise_form`` is absent; that of a
+  "contradictory" one is known where training contradicts the same response, and other questions are left out of it.
 * ``trained_clean_form`` and ``trained_noise_form``: the same of questions that the run trains on.
 
 What a noisy form is grades what a model says as if its noise were taken back: for a rule that is its own inverse, a
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from itlib.augmentations.noise_phases import changes, noise_phases, said
+from itlib.augmentations.noise_phases import as_sentence, changes, noise_phases, said
 from itlib.evaluate import score_items
 from itlib.example import Example
 from itlib.perturbations.label_noise import LABEL_TRANSFORMS
@@ -27,10 +27,10 @@ from itlib.spec import DataSpec, RunSpec
 from itlib.template import encode
 
 
-def transform_of(data: DataSpec) -> str:
-    """Return the transform of the noisy phases of a run with the augmentation "noise_phases"."""
+def phase_options(data: DataSpec) -> dict[str, Any]:
+    """Return all options of a run with the augmentation "noise_phases", given or not."""
     given = options(noise_phases, data.augmentation_options, "noise_phases", "augmentation_options")
-    return {**noise_phases.__kwdefaults__, **given}["transform"]
+    return {**noise_phases.__kwdefaults__, **given}
 
 
 class FormProber(Prober):
@@ -41,8 +41,11 @@ class FormProber(Prober):
 
     def __init__(self, spec: RunSpec, tokenizer: Any, *, pad_id: int, context_length: int) -> None:
         super().__init__(spec, tokenizer, pad_id=pad_id, context_length=context_length)
-        items, rule = [item for item in self._items if changes(item)], LABEL_TRANSFORMS.get(transform_of(spec.data))
+        how = phase_options(spec.data)
+        worded = [as_sentence(item) if how["sentence"] else item for item in self._items]
+        items, rule = [item for item in worded if changes(item)], LABEL_TRANSFORMS.get(how["transform"])
         self._forms = {"clean_form": items}
+        self._contradicts = how["transform"] == "contradictory"
         if rule:
             self._forms["noise_form"] = [said(item, rule.apply(item.response)) for item in items]
 
@@ -52,6 +55,10 @@ class FormProber(Prober):
         for example in examples:
             if example.noise != "none":
                 asked.setdefault(example.instruction, example)
+        if self._contradicts:
+            known = {(example.family, example.gold): example.response for example in asked.values()}
+            told = [(item, known.get((item.family, item.response))) for item in self._forms["clean_form"]]
+            self._forms["noise_form"] = [said(item, wrong) for item, wrong in told if wrong is not None]
         noisy = list(asked.values())[: len(self._items)]
         self._forms["trained_clean_form"] = [said(example, example.gold) for example in noisy]
         self._forms["trained_noise_form"] = noisy

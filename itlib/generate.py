@@ -23,20 +23,34 @@ BATCH_TOKENS = 16384
 
 
 def responses(
-    model: Any, tokenizer: Any, examples: Sequence[Example], *, pad_id: int, dtype: str, context_length: int
+    model: Any,
+    tokenizer: Any,
+    examples: Sequence[Example],
+    *,
+    pad_id: int,
+    dtype: str,
+    context_length: int,
+    limit: int = 0,
 ) -> list[str]:
     """Return the greedy answer to every example as text; see ``finished_responses``."""
-    how = {"pad_id": pad_id, "dtype": dtype, "context_length": context_length}
+    how = {"pad_id": pad_id, "dtype": dtype, "context_length": context_length, "limit": limit}
     return [text for text, _ in finished_responses(model, tokenizer, examples, **how)]
 
 
 def finished_responses(
-    model: Any, tokenizer: Any, examples: Sequence[Example], *, pad_id: int, dtype: str, context_length: int
+    model: Any,
+    tokenizer: Any,
+    examples: Sequence[Example],
+    *,
+    pad_id: int,
+    dtype: str,
+    context_length: int,
+    limit: int = 0,
 ) -> list[tuple[str, bool]]:
     """Return the greedy answer to every example, its last assistant turn left out, and whether it ended by itself.
 
-    Generation ends at the stop token of the chat template, at the tokenizer's end of sequence, after
-    ``MAX_NEW_TOKENS`` tokens, or where the context ends. Each run of blanks or line ends becomes one blank.
+    Generation ends at the stop token of the chat template, at the tokenizer's end of sequence, after ``limit`` tokens,
+    or where the context ends. Each run of blanks or line ends becomes one blank.
 
     Args:
         model: A causal language model in evaluation mode, with or without adapters.
@@ -45,20 +59,22 @@ def finished_responses(
         pad_id: Token id for padding, on the left, masked.
         dtype: Precision of the forward pass.
         context_length: Positions that the model was built for.
+        limit: Most tokens of an answer, the stop token included; 0 is ``MAX_NEW_TOKENS``.
     """
     stop = {stop_token_id(tokenizer), tokenizer.eos_token_id} - {None}
     prompts = [encode_prompt(example, tokenizer) for example in examples]
-    answers = greedy(model, prompts, stop_ids=sorted(stop), pad_id=pad_id, dtype=dtype, context_length=context_length)
+    how = {"pad_id": pad_id, "dtype": dtype, "context_length": context_length, "limit": limit}
+    answers = greedy(model, prompts, stop_ids=sorted(stop), **how)
     plain = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
     return [
-        (" ".join(tokenizer.decode(answer, **plain).split()), len(answer) < room(prompt, context_length))
+        (" ".join(tokenizer.decode(answer, **plain).split()), len(answer) < room(prompt, context_length, limit))
         for prompt, answer in zip(prompts, answers, strict=True)
     ]
 
 
-def room(prompt: np.ndarray, context_length: int) -> int:
+def room(prompt: np.ndarray, context_length: int, limit: int = 0) -> int:
     """Return how many tokens may follow a prompt, the stop token included; 0 or less where there is no place."""
-    return min(MAX_NEW_TOKENS, context_length - len(prompt))
+    return min(limit or MAX_NEW_TOKENS, context_length - len(prompt))
 
 
 def greedy(
@@ -69,6 +85,7 @@ def greedy(
     pad_id: int,
     dtype: str,
     context_length: int,
+    limit: int = 0,
 ) -> list[list[int]]:
     """Return the most likely next tokens after each prompt, up to and without the first stop token.
 
@@ -78,18 +95,18 @@ def greedy(
     import torch
 
     device = next(model.parameters()).device
-    rooms = np.array([room(prompt, context_length) for prompt in prompts], dtype=int)
+    rooms = np.array([room(prompt, context_length, limit) for prompt in prompts], dtype=int)
     answers: list[list[int]] = [[] for _ in prompts]
     with torch.inference_mode(), _plain_settings(model) as network:
-        for limit in sorted(set(rooms[rooms > 0].tolist())):
-            rows = np.flatnonzero(rooms == limit)
-            for group in micro_batches([len(prompts[row]) + limit for row in rows], BATCH_TOKENS):
+        for space in sorted(set(rooms[rooms > 0].tolist())):
+            rows = np.flatnonzero(rooms == space)
+            for group in micro_batches([len(prompts[row]) + space for row in rows], BATCH_TOKENS):
                 input_ids, mask = pad_left([prompts[row] for row in rows[group]], pad_id)
                 with autocast(device, dtype):
                     tokens = network.generate(
                         input_ids=torch.as_tensor(input_ids, device=device),
                         attention_mask=torch.as_tensor(mask, device=device),
-                        max_new_tokens=limit,
+                        max_new_tokens=space,
                         do_sample=False,
                         eos_token_id=list(stop_ids) or None,
                         pad_token_id=pad_id,

@@ -53,6 +53,7 @@ def probe_evaluation(evaluation: EvalSpec) -> EvalSpec:
         perturbation="none",
         severity=0.0,
         n_eval_phrasings=0,
+        injection="none",
     )
 
 

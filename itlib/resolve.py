@@ -92,6 +92,8 @@ def _without_ignored(spec: RunSpec) -> RunSpec:
         evaluate = replace(evaluate, n_probes=0)
     if data.n_mix == 0:
         data = replace(data, mix_families=())
+    if data.n_mix == 0 or data.mix_phrasing_set == data.phrasing_set:
+        data = replace(data, mix_phrasing_set="")
     if data.selector == "random" and data.augmentation == "none":
         data = replace(data, **_no_choice(data, "selector", "describe_selection"))
     if train.order != "dual_stage":
@@ -104,6 +106,8 @@ def _without_ignored(spec: RunSpec) -> RunSpec:
         tuning = replace(tuning, train_embeddings=False)
     if evaluate.perturbation == "none":
         evaluate = replace(evaluate, severity=0.0)
+    if evaluate.injection != "none":
+        evaluate = replace(evaluate, free_answers=True)
     return replace(spec, tuning=tuning, data=data, train=train, evaluate=evaluate)
 
 
@@ -162,6 +166,7 @@ def _check_bounds(spec: RunSpec) -> None:
         ("n_probes", evaluate.n_probes, 0, 10_000),
         ("probe_items", evaluate.probe_items, 1, 100_000),
         ("n_eval_phrasings", evaluate.n_eval_phrasings, 0, 10_000),
+        ("max_new_tokens", evaluate.max_new_tokens, 1, 10_000),
         ("per_family_cap", data.per_family_cap, 0, 10_000_000),
         ("n_mix", data.n_mix, 0, 10_000_000),
         ("max_length", data.max_length, 1, 1_000_000),

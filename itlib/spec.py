@@ -64,7 +64,8 @@ class DataSpec(_Part):
 
     ``n_train`` 0 evaluates the base model without tuning. Beside the selected examples a run may train on a second
     part, the first ``n_mix`` examples of ``mix_families``, and on pretraining documents, ``pretraining_share`` of all
-    sequences. ``per_family_cap`` leaves a pool at most that many examples of a family (0: no limit).
+    sequences. The second part is phrased as the first unless ``mix_phrasing_set`` names another set.
+    ``per_family_cap`` leaves a pool at most that many examples of a family (0: no limit).
 
     How the selector chooses: ``selector_options`` are "name=value"; ``selection_band`` and ``stratified`` (equal
     numbers per family) belong to selectors that score; ``scorer`` is "base", "warm-N" (tuned on N random examples of
@@ -103,6 +104,7 @@ class DataSpec(_Part):
     n_targets: int = _added(8)
     augmentation: str = _added("none")
     augmentation_options: tuple[str, ...] = _added(())
+    mix_phrasing_set: str = _added("")
     describe_selection: bool = _added(False)
     data_path: str = _runtime("")
 
@@ -156,6 +158,11 @@ class EvalSpec(_Part):
     ("observed+negated"); those that the run was tuned on come first. 0 asks every item once. ``n_probes`` > 0 also
     measures during training, on ``probe_items`` dev items per family, at steps that ``probe_spacing`` places; see
     ``itlib.probes``.
+
+    ``free_answers`` lets the model answer items of one right response as it does open-ended ones: what it says, in at
+    most ``max_new_tokens`` tokens, is kept, and ``graded`` is 1 where it is right. ``injection`` puts another task's
+    instruction into every item, at each of several places joined by "+" ("absent+start+end"; "absent" asks the item as
+    it is); see ``itlib.injections``. Such items are answered freely.
     """
 
     split: str = "test"
@@ -170,6 +177,9 @@ class EvalSpec(_Part):
     probe_items: int = 5
     n_eval_phrasings: int = _added(0)
     probe_spacing: str = _added("log")
+    free_answers: bool = _added(False)
+    max_new_tokens: int = _added(32)
+    injection: str = _added("none")
 
 
 @dataclass(frozen=True)

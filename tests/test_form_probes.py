@@ -6,14 +6,15 @@ import worldly
 from itlib import form_probes
 from itlib.augmentations.noise_phases import noise_phases
 from itlib.evaluate import score_items
-from itlib.execute import execute
-from itlib.form_probes import FormProber, transform_of
+from itlib.execute import execute, load_base
+from itlib.form_probes import FormProber, phase_options
 from itlib.perturbations.label_noise import LABEL_TRANSFORMS
 from itlib.probes import probe_steps
 from itlib.resolve import resolve
 from itlib.result import ITEM_COLUMNS
 from itlib.spec import RunSpec, digest, with_fields
 from itlib.template import encode
+from itlib.training_set import training_set
 
 FIELDS = {
     "families": ["copy", "two_questions"], "n_train": 16, "n_eval": 2, "n_reference": 3, "probe_items": 3,
@@ -105,17 +106,28 @@ def test_probing_in_forms_changes_nothing_else(base):
     assert plain.probes == ()
 
 
-def test_the_transform_is_read_from_the_options():
+def test_options_are_those_that_are_given_and_the_defaults_of_the_others():
     data = with_fields(RunSpec(), augmentation="noise_phases").data
-    assert transform_of(data) == noise_phases.__kwdefaults__["transform"]
-    named = with_fields(RunSpec(), augmentation="noise_phases", augmentation_options=["transform=irrelevant"]).data
-    assert transform_of(named) == "irrelevant"
+    assert phase_options(data) == noise_phases.__kwdefaults__
+    given = ["transform=irrelevant", "sentence=true"]
+    named = phase_options(with_fields(RunSpec(), augmentation="noise_phases", augmentation_options=given).data)
+    assert (named["transform"], named["sentence"]) == ("irrelevant", True)
+
+
+def test_a_contradiction_of_a_new_question_is_the_one_that_training_teaches(base):
+    fields = {"families": ["size", "colour"], "n_train": 40, "probe_items": 6}
+    spec = resolved(base, "contradictory", augmentation_options=["transform=contradictory", "sentence=true"], **fields)
+    prober = FormProber(spec, worldly_tokenizer(base), pad_id=0, context_length=256)
+    seen = training_set(spec, lambda: load_base(spec)).examples
+    prober.saw(seen)
+    taught = {(one.family, one.gold): one.response for one in seen if one.noise == "contradictory"}
+    asked = prober._forms["noise_form"]
+    assert 0 < len(asked) <= 12 and all(one.response == taught[one.family, one.gold] != one.gold for one in asked)
+    assert all(one.gold.startswith("it is ") for one in [*asked, *prober._forms["clean_form"]])
 
 
 def test_scores_are_those_of_the_evaluation(base):
     """The share of a form is the mean exact match that any evaluation gives."""
-    from itlib.execute import load_base
-
     spec = resolved(base)
     model, tokenizer = load_base(spec)
     prober = FormProber(spec, tokenizer, pad_id=0, context_length=256)

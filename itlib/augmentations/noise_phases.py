@@ -19,6 +19,7 @@ from itlib.registry import augmentations
 from itlib.template import encode
 
 PHASES = ("clean", "noisy")
+SENTENCE = "it is {}"  # words that every base knows
 TRANSFORMS = (*LABEL_TRANSFORMS, "irrelevant", "contradictory")
 
 
@@ -30,6 +31,7 @@ def noise_phases(
     transform: str = "word_reversal",
     phases: str = "clean,noisy,clean,noisy",
     phase_examples: int = 320,
+    sentence: bool = False,
 ) -> list[Example]:
     """Return the visits of all phases, one after another, with right responses or with noisy ones.
 
@@ -50,12 +52,13 @@ def noise_phases(
         transform: One of ``TRANSFORMS``; "contradictory" works within each family, "irrelevant" over all of them.
         phases: "clean" or "noisy", joined by commas.
         phase_examples: Visits per phase.
+        sentence: Whether responses are sentences, ``SENTENCE``, so that a response of one word has an order too.
 
     Raises:
         InputError: Options that are none, an open-ended question, or no question that has a noisy form.
     """
     kinds = _checked(examples, transform, phases, phase_examples)
-    kept = _with_noisy_forms(examples, context)
+    kept = _with_noisy_forms([as_sentence(example) for example in examples] if sentence else examples, context)
     context.ledger.note("n_without_noisy_form", len(examples) - len(kept))
     if not kept:
         raise InputError(f"augmentation: noise_phases: none of {len(examples)} responses has a noisy form of each kind")
@@ -79,6 +82,11 @@ def noisy_forms(transform: str, examples: Sequence[Example], rng: np.random.Gene
     families = sorted({example.family for example in examples})
     wrong = {name: contradictory([e.response for e in examples if e.family == name], rng) for name in families}
     return [wrong[example.family].apply(example.response) for example in examples]
+
+
+def as_sentence(example: Example) -> Example:
+    """Return the example with its response, and what is right, as a sentence."""
+    return replace(said(example, SENTENCE.format(example.response)), gold=SENTENCE.format(example.gold))
 
 
 def said(example: Example, response: str) -> Example:

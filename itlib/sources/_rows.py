@@ -165,6 +165,8 @@ class RowSource:
             raise InputError(f"source '{self.name}' has no phrasings; eval_phrasing_set is '{which}', known: {known}")
         if evaluation.n_eval_phrasings:
             raise InputError(f"source '{self.name}' has no phrasings; leave n_eval_phrasings at 0")
+        if evaluation.injection != "none":
+            raise InputError(f"source '{self.name}' has no other task to inject; leave injection at none")
         if evaluation.eval_language != "first":
             raise InputError(f"source '{self.name}' has one language only; leave eval_language out")
 

@@ -60,7 +60,7 @@ class NoiseParams(ChosenParams):
     cpu_kernel: ClassVar[str] = KERNEL
 
     families: tuple[str, ...] = param(
-        ("copy", "two_questions", "chain_1"), help="families whose responses have several words"
+        ("category", "colour", "size", "job"), help="families of one word from few, answered in a sentence"
     )
     questions: int = param(24, help="training questions, the same in every phase", minimum=1)
     phase_steps: int = param(6, help="length of each of four phases", unit="steps", minimum=1)
@@ -118,7 +118,7 @@ def designs(params: NoiseParams, setting: Mapping[str, Any]) -> Designs:
 
 def _phases(params: NoiseParams, base: RunSpec, transform: str, phases: str) -> RunSpec:
     visits = params.phase_steps * params.batch_size
-    options = (f"transform={transform}", f"phases={phases}", f"phase_examples={visits}")
+    options = (f"transform={transform}", f"phases={phases}", f"phase_examples={visits}", "sentence=true")
     return with_fields(base, augmentation_options=options)
 
 

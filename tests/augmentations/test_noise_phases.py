@@ -83,6 +83,15 @@ def test_responses_without_a_noisy_form_are_left_out_and_told():
     assert {one.instruction for one in examples} == {one.instruction for one in POOL}
 
 
+def test_sentences_give_one_word_an_order():
+    pool = [example(i, f"ask {i}", word) for i, word in enumerate(WORDS)]
+    examples, context = made(pool=pool, sentence=True)
+    assert "n_without_noisy_form" not in {name for name, n in context.ledger.notes.items() if n}
+    assert {one.response for one in phase(examples, 1)} == {f"it is {word}" for word in WORDS}
+    assert {one.response for one in phase(examples, 2)} == {f"{word} is it" for word in WORDS}
+    assert all(one.gold.startswith("it is ") for one in examples)
+
+
 def test_a_question_that_is_too_long_in_one_form_is_left_out_of_all_phases():
     context = make_context(POOL, max_length=17)
     examples = noise_phases(POOL, context, phase_examples=16)
