@@ -32,18 +32,19 @@ def slower_by_letters(frame: pd.DataFrame, *, share: float, slow: str, fast: str
 
 @claims.register("R12")
 def removal_and_savings(frame: pd.DataFrame, *, share: float, transform: str) -> dict[str, np.ndarray]:
-    """R12: what a clean phase restores and leaves over, and steps saved when the noise comes back.
+    """R12: what a clean phase restores and leaves over on new questions, and steps saved when the noise comes back.
 
-    Saved against the control, which meets the noise for the first time in the same phase: by then any run has trained
-    longer, and may learn faster for that alone.
+    All but ``noise_left`` is against the control at the same step, which has met no noise before the last phase: what
+    training does by its length alone is in both. Steps are those on trained questions, whose noise was met before.
     """
-    ends = _ends(frame, transform)
+    clean, noise = (_ends(frame, transform, form, 3) for form in FORMS["new"])
     table = milestones(frame, share=share)
-    late = _steps(frame, table, CONTROL + transform, FIRST_LATE)
+    again = _steps(frame, table, transform, RELEARNING, questions="trained")
+    late = _steps(frame, table, CONTROL + transform, FIRST_LATE, questions="trained")
     return {
-        "clean_restored": (ends["clean_form", 3] - ends["clean_form", 1]).to_numpy(),
-        "noise_left": ends["noise_form", 3].to_numpy(),
-        "relearning_minus_control": _steps(frame, table, transform, RELEARNING) - late,
+        "clean_restored": clean - _ends(frame, CONTROL + transform, "clean_form", 3),
+        "noise_left": noise,
+        "relearning_minus_control": again - late,
     }
 
 
@@ -105,26 +106,21 @@ def _events(phases: list[str]) -> Iterator[tuple[int, str]]:
         met = met or phases[number] == "noisy"
 
 
-def _ends(frame: pd.DataFrame, arm: str) -> dict[tuple[str, int], pd.Series]:
-    """Return what an arm scores on new questions at the ends of phases: by form and number (from 1), over seeds."""
-    seeds = sorted(frame["seed"].unique())
+def _ends(frame: pd.DataFrame, arm: str, form: str, number: int) -> np.ndarray:
+    """Return what an arm scores in a form at the end of a phase (from 1), one value per seed of the frame."""
     tables = {seed: curves for (name, seed), curves in run_curves(frame).items() if name == arm}
     if not tables:
         raise LookupError(f"the frame has no finished run of arm '{arm}'")
-    found = {}
-    for form in FORMS["new"]:
-        for number in (1, 3):
-            values = {
-                seed: curves[form].get(number * curves.attrs["phase_steps"], np.nan) if form in curves else np.nan
-                for seed, curves in tables.items()
-            }
-            found[form, number] = pd.Series(values, dtype=float).reindex(seeds)
-    return found
+    values = {
+        seed: curves[form].get(number * curves.attrs["phase_steps"], np.nan) if form in curves else np.nan
+        for seed, curves in tables.items()
+    }
+    return pd.Series(values, dtype=float).reindex(sorted(frame["seed"].unique())).to_numpy()
 
 
-def _steps(frame: pd.DataFrame, table: pd.DataFrame, arm: str, what: str) -> np.ndarray:
-    """Return steps on new questions, one per seed of the frame; NaN where a seed has none."""
-    rows = table[(table["arm"] == arm) & (table["what"] == what) & (table["questions"] == "new")]
+def _steps(frame: pd.DataFrame, table: pd.DataFrame, arm: str, what: str, questions: str = "new") -> np.ndarray:
+    """Return steps, one per seed of the frame; NaN where a seed has none."""
+    rows = table[(table["arm"] == arm) & (table["what"] == what) & (table["questions"] == questions)]
     if not len(rows):
-        raise LookupError(f"the frame has no {what} of arm '{arm}' on new questions")
+        raise LookupError(f"the frame has no {what} of arm '{arm}' on {questions} questions")
     return rows.set_index("seed")["steps"].reindex(sorted(frame["seed"].unique())).to_numpy(dtype=float)

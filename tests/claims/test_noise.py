@@ -35,7 +35,9 @@ def run(arm, seed, learn, unlearn, relearn, *, phases=NOISY, top=0.9, restored=N
     rows = [
         about | {"kind": "test", "status": status, "family": "f", "metric": "exact_match", "value": 0.0, "step": -1}
     ]
-    for metric, values in (("clean_form", clean), ("noise_form", noisy)):
+    both = {"clean_form": clean, "noise_form": noisy}
+    both |= {f"trained_{form}": values for form, values in both.items()}
+    for metric, values in both.items():
         for step, value in zip(steps, values, strict=True):
             rows.append(about | {"kind": "probe", "status": "done", "family": "probes", "metric": metric}
                         | {"step": step, "value": value})  # fmt: skip
@@ -67,7 +69,7 @@ def test_planted_steps_come_back():
         ("word_reversal", "relearning"): (6.0, True),
         ("control word_reversal", "learning, last phase"): (9.0, True),
     }
-    assert set(table["level"]) == {0.9} and set(table["questions"]) == {"new"}
+    assert set(table["level"]) == {0.9} and set(table["questions"]) == {"new", "trained"}
 
 
 def test_the_target_is_a_share_of_what_the_run_could_before():
@@ -77,7 +79,7 @@ def test_the_target_is_a_share_of_what_the_run_could_before():
         for row in rows:
             if row["metric"] == "noise_form" and row["value"]:
                 row["value"] = top
-        table = noise.milestones(pd.DataFrame(rows), share=0.9)
+        table = noise.milestones(pd.DataFrame(rows), share=0.9).query("questions == 'new'")
         assert table.loc[table["what"] == "learning", "reached"].item() == reached
 
 
@@ -119,12 +121,21 @@ def test_a_run_that_is_never_right_has_no_steps():
 def test_what_cannot_be_measured_has_no_row():
     rows = frame([word], [0])
     table = noise.milestones(rows[rows["metric"] != "noise_form"], share=0.9)
-    assert table["what"].tolist() == ["unlearning"]
+    assert table.loc[table["questions"] == "new", "what"].tolist() == ["unlearning"]
+    assert table.loc[table["questions"] == "trained", "what"].tolist() == ["learning", "unlearning", "relearning"]
+
+
+def test_steps_of_savings_are_on_trained_questions_and_the_rest_on_new_ones():
+    rows = frame([word, control])
+    late = rows["metric"].eq("trained_noise_form") & rows["arm"].eq("word_reversal") & rows["step"].between(145, 155)
+    rows.loc[late, "value"] = 0.0  # relearned at step 12 of the phase, not at 6
+    effects = {part.name: part.effect for part in judged("R12", rows).parts}
+    assert effects == {"clean_restored": 0.0, "noise_left": 0.0, "relearning_minus_control": 3.0}
 
 
 def test_three_phases_as_in_the_source_have_no_relearning():
     rows = frame([word], [0]).assign(phases="clean,noisy,clean")
-    assert noise.milestones(rows, share=0.9)["what"].tolist() == ["learning", "unlearning"]
+    assert noise.milestones(rows, share=0.9)["what"].tolist() == ["learning", "unlearning"] * 2
 
 
 @pytest.mark.parametrize("claim_id", ["R11", "R12"])
