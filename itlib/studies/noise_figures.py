@@ -87,11 +87,11 @@ def savings(table: pd.DataFrame) -> Axes:
     """Draw relearning over learning, one dot per run, open where it is a bound; left of the line is a saving.
 
     Args:
-        table: From ``noise_tables.savings``; new questions only are drawn.
+        table: From ``noise_tables.savings``; trained questions only are drawn.
     """
     with themed():
         ax = new_figure().subplots()
-        rows = table[(table["questions"] == "new") & table["ratio"].notna()]
+        rows = table[(table["questions"] == "trained") & table["ratio"].notna()]
         lines = list(dict.fromkeys(zip(rows["transform"], rows["against"], strict=True)))
         names = [f"{transform.replace('_', ' ')}\nover {against}" for transform, against in lines]
         paint, shape = colours(["first time", "control"]), markers(["first time", "control"])

@@ -102,10 +102,10 @@ def questions(results: Sequence[RunResult]) -> pd.DataFrame:
 
 
 def sentence(table: pd.DataFrame) -> str:
-    """Return, in words, what ``savings`` says about new questions."""
-    rows = table[(table["questions"] == "new") & table["ratio"].notna()]
+    """Return, in words, what ``savings`` says about trained questions."""
+    rows = table[(table["questions"] == "trained") & table["ratio"].notna()]
     if not len(rows):
-        return "No run learned its noise on new questions within a phase, so nothing can be said about savings."
+        return "No run learned its noise on trained questions within a phase, so nothing can be said about savings."
     parts = []
     for (transform, against), group in rows.groupby(["transform", "against"], sort=False):
         cut = int((group["bound"] != "").sum())
