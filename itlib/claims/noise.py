@@ -19,6 +19,7 @@ from itlib.survival import steps_to
 
 FORMS = {"new": ("clean_form", "noise_form"), "trained": ("trained_clean_form", "trained_noise_form")}
 LEARNING, UNLEARNING, RELEARNING, FIRST_LATE = "learning", "unlearning", "relearning", "learning, last phase"
+EVENTS = (LEARNING, UNLEARNING, RELEARNING, FIRST_LATE)
 CONTROL = "control "
 COLUMNS = ("arm", "transform", "seed", "questions", "what", "level", "steps", "reached", "phase_steps")
 

@@ -59,7 +59,7 @@ class NoiseParams(ChosenParams):
 
     cpu_kernel: ClassVar[str] = KERNEL
 
-    families: tuple[str, ...] = param(
+    question_families: tuple[str, ...] = param(
         ("category", "colour", "size", "job"), help="families of one word from few, answered in a sentence"
     )
     questions: int = param(24, help="training questions, the same in every phase", minimum=1)
@@ -75,7 +75,7 @@ class NoiseParams(ChosenParams):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_unique(self, "families", "transforms")
+        check_unique(self, "question_families", "transforms")
         if len(set(self.controls)) < len(self.controls):
             raise InputError(f"controls: the list repeats a value: {list(self.controls)}")
         if self.data != "microworld":
@@ -98,8 +98,8 @@ def designs(params: NoiseParams, setting: Mapping[str, Any]) -> Designs:
     """Return the test runs by arm: every transform by its name, and "control" with the name of each control."""
     base = with_fields(
         tuned_base(params, setting),
-        families=params.families,
-        eval_families=params.families,
+        families=params.question_families,
+        eval_families=params.question_families,
         n_train=params.questions,
         augmentation="noise_phases",
         order="as_given",

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from itlib.claims.noise import EVENTS
 from itlib.survival import survival_curve
 from itlib.theme import GREY, TWO_COLUMN, colours, markers, new_figure, themed
 
@@ -52,7 +53,7 @@ def phases(probes: pd.DataFrame, arms: Sequence[str]) -> np.ndarray:
     return axes[: len(arms)]
 
 
-def survival(milestones: pd.DataFrame, what: Sequence[str], *, questions: str = "new") -> np.ndarray:
+def survival(milestones: pd.DataFrame, what: Sequence[str] = EVENTS, *, questions: str = "new") -> np.ndarray:
     """Draw the share of runs that have not got there yet over the steps of a phase, a panel each, a line per transform.
 
     Args:

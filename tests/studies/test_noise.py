@@ -103,7 +103,7 @@ def test_evidence_knows_phases_of_every_row():
         ({"transforms": []}, "transforms: the list is empty"),
         ({"transforms": ["word_reversel"]}, "word_reversal"),
         ({"controls": ["irrelevant", "irrelevant"]}, "controls: the list repeats"),
-        ({"families": ["copy", "copy"]}, "families: the list repeats"),
+        ({"question_families": ["copy", "copy"]}, "question_families: the list repeats"),
         ({"probe_every": 5}, "probe_every: 5 does not divide a phase of 6 steps"),
         ({"phase_steps": 0}, "phase_steps"),
         ({"data": "rows.jsonl"}, "this study needs microworld"),
@@ -118,7 +118,7 @@ def test_mistakes_are_refused_in_one_line_naming_the_key(changes, message):
 
 def test_an_unknown_family_is_refused_before_any_run():
     with pytest.raises(InputError, match="copi"):
-        noise.candidates(params(families=("copi",)))
+        noise.candidates(params(question_families=("copi",)))
 
 
 # ---- tables and figures ---------------------------------------------------------------------------------------
@@ -174,3 +174,7 @@ def test_figures_draw_every_arm_and_survive_gaps():
     assert len(noise_figures.savings(saved.iloc[:0]).lines) == 1
     empty = pd.DataFrame(columns=probes.columns)
     assert len(noise_figures.phases(empty, arms)) == 3
+
+
+def test_the_choice_is_that_of_plain_tuning_on_all_families():
+    assert {spec.data.families for spec in noise.candidates(cpu())} == {()}
