@@ -50,18 +50,17 @@ class FormProber(Prober):
             self._forms["noise_form"] = [said(item, rule.apply(item.response)) for item in items]
 
     def saw(self, examples: Sequence[Example]) -> None:
-        """Take as many trained questions as there are dev items: the first that are ever asked noisily."""
-        asked: dict[str, Example] = {}
-        for example in examples:
-            if example.noise != "none":
-                asked.setdefault(example.instruction, example)
+        """Take as many trained questions as there are dev items: the first of all visits, whatever phase is noisy."""
+        noisy = {example.instruction: example for example in examples if example.noise != "none"}
+        order = dict.fromkeys(example.instruction for example in examples)
+        asked = {question: noisy[question] for question in order if question in noisy}
         if self._contradicts:
             known = {(example.family, example.gold): example.response for example in asked.values()}
             told = [(item, known.get((item.family, item.response))) for item in self._forms["clean_form"]]
             self._forms["noise_form"] = [said(item, wrong) for item, wrong in told if wrong is not None]
-        noisy = list(asked.values())[: len(self._items)]
-        self._forms["trained_clean_form"] = [said(example, example.gold) for example in noisy]
-        self._forms["trained_noise_form"] = noisy
+        trained = list(asked.values())[: len(self._items)]
+        self._forms["trained_clean_form"] = [said(example, example.gold) for example in trained]
+        self._forms["trained_noise_form"] = trained
 
     def _measured(self, model: Any) -> dict[str, float]:
         return {name: self._right(model, items) for name, items in self._forms.items() if items}

@@ -67,6 +67,18 @@ def test_trained_questions_are_those_that_are_asked_noisily(base, monkeypatch):
         assert own.instruction == other.instruction and own.response == other.gold != other.response
 
 
+def test_arms_probe_the_same_trained_questions_whenever_noise_comes(base):
+    def probed(phases):
+        options = ["transform=word_reversal", f"phases={phases}", "phase_examples=16"]
+        spec = resolved(base, augmentation_options=options)
+        prober = FormProber(spec, worldly_tokenizer(base), pad_id=0, context_length=256)
+        prober.saw(training_set(spec, lambda: load_base(spec)).examples)
+        return [(one.instruction, one.response) for one in prober._forms["trained_noise_form"]]
+
+    assert len(probed("clean,noisy,clean,noisy")) == 6
+    assert probed("clean,noisy,clean,noisy") == probed("clean,clean,clean,noisy")
+
+
 class Wrapped:
     """A model that says what a clean one says, in the form of a transform: the oracle of the source's measure."""
 

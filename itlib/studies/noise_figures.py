@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +20,7 @@ FORM_LABELS = {
     "trained_noise_form": "noisy form, trained questions",
 }
 COLUMNS = 2
+STYLES = ("-", "--", ":", "-.")
 
 
 def phases(probes: pd.DataFrame, arms: Sequence[str]) -> np.ndarray:
@@ -67,14 +69,16 @@ def survival(milestones: pd.DataFrame, what: Sequence[str] = EVENTS, *, question
     with themed():
         axes = new_figure(TWO_COLUMN, 2.4).subplots(1, len(what), sharey=True, squeeze=False)[0]
         rows = milestones[milestones["questions"] == questions]
-        paint = colours(list(dict.fromkeys(milestones["transform"])))
+        transforms = list(dict.fromkeys(milestones["transform"]))
+        paint = colours(transforms)
+        style = dict(zip(transforms, itertools.cycle(STYLES), strict=False))  # lines lie on each other
         for ax, name in zip(axes, what, strict=True):
             for transform, group in rows[rows["what"] == name].groupby("transform", sort=False):
                 curve = survival_curve(group["steps"], group["reached"])
                 ends = [*curve["step"], group["phase_steps"].iloc[0]]
                 shares = [*curve["share"], curve["share"].iloc[-1] if len(curve) else np.nan]
                 label = str(transform).replace("_", " ")
-                ax.step(ends, shares, where="post", color=paint[transform], label=label)
+                ax.step(ends, shares, style[transform], where="post", color=paint[transform], label=label)
             ax.set_title(name, loc="left")
             ax.set(xlabel="steps of the phase", ylim=(-0.03, 1.03))
         axes[0].set_ylabel("runs that have not got there")
