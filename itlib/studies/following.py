@@ -71,7 +71,7 @@ class FollowingParams(ChosenParams):
     n_attacked: int = param(6, help="test items per task, each asked at every place", minimum=1)
     chain_size: int = param(32, help="training examples of both arms on chains", minimum=1)
     chain_tokens: int = param(4000, help="training length of both arms on chains", unit="tokens", minimum=1)
-    n_chains: int = param(2, help="test items per length and kind of chain", minimum=1)
+    n_chains: int = param(2, help="test items per length of a chain", minimum=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -150,7 +150,7 @@ def injection_designs(params: FollowingParams, base: RunSpec) -> dict[str, RunSp
 
 
 def chain_designs(params: FollowingParams, base: RunSpec) -> dict[str, RunSpec]:
-    """Return the runs on chains: single operations, or single ones and pairs, with and without their steps.
+    """Return the runs on chains: single operations, or single ones and pairs, with their steps.
 
     Both arms train on equally many tokens of equally many examples. They are asked for one to five operations and
     answer freely, since steps can be right where the whole is not.
@@ -170,8 +170,8 @@ def chain_designs(params: FollowingParams, base: RunSpec) -> dict[str, RunSpec]:
 
 
 def chain_families(lengths: Sequence[int]) -> tuple[str, ...]:
-    """Return the families of chains of these lengths, without and with their steps."""
-    return tuple(f"{kind}_{length}" for kind in ("chain", "worked_chain") for length in lengths)
+    """Return the families of chains of these lengths that show their steps."""
+    return tuple(f"worked_chain_{length}" for length in lengths)
 
 
 def evidence(results: Mapping[str, Sequence[RunResult]]) -> pd.DataFrame:

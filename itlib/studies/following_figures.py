@@ -91,8 +91,11 @@ def chains(frame: pd.DataFrame) -> np.ndarray:
                 label = arm if style == "-" else f"{arm}, if steps failed independently"
                 marker = shape[arm] if style == "-" else ""
                 ax.plot(mean.index, mean, style, marker=marker, color=paint[arm], label=label)
-        axes[0].set(xlabel="operations in a row", ylabel="share of chains with every step right", ylim=(-0.03, 1.03))
-        axes[1].set(xlabel="operations in a row", ylabel="share of steps that are right")
+        for ax in axes:
+            ax.set_xticks(sorted(int(length) for length in frame["length"].unique()))
+            ax.set_xlabel("operations in a row")
+        axes[0].set(ylabel="share of chains with every step right", ylim=(-0.03, 1.03))
+        axes[1].set_ylabel("share of steps that are right")
         if arms:
             axes[0].legend()
     return axes

@@ -55,18 +55,14 @@ def chains(frame: pd.DataFrame) -> pd.DataFrame:
     """Return per arm and length of worked chains the means over seeds.
 
     Columns: ``arm``, ``length``, ``all_steps``, ``independent`` (what steps that fail independently would give),
-    ``ratio`` (of these means, NaN where nothing is expected), ``step``, ``true_step``, ``final``, ``unworked`` (chains
-    answered without steps) and ``seeds``.
+    ``ratio`` (of these means, NaN where nothing is expected), ``step``, ``true_step``, ``final`` and ``seeds``.
     """
-    rows = frame[frame["kind"] == "chain"]
+    rows = frame[frame["kind"] == "chain"].astype({"length": int})
     names = ["all_steps", "independent", "step", "true_step", "final"]
     if not len(rows):
-        return pd.DataFrame(columns=["arm", "length", *names, "ratio", "unworked", "seeds"])
+        return pd.DataFrame(columns=["arm", "length", *names, "ratio", "seeds"])
     table = rows.groupby(["arm", "length", "metric"], sort=False)["value"].mean().unstack()[names]
     table.insert(2, "ratio", table["all_steps"] / table["independent"].where(table["independent"] > 0))
-    plain = frame[(frame["kind"] == "test") & (frame["metric"] == "graded") & frame["family"].str.startswith("chain_")]
-    plain = plain.assign(length=plain["family"].str.rpartition("_")[2].astype(int))
-    table["unworked"] = plain.groupby(["arm", "length"])["value"].mean().reindex(table.index)
     table["seeds"] = rows.groupby(["arm", "length"], sort=False)["seed"].nunique().reindex(table.index)
     return table.reset_index().rename_axis(columns=None)
 
