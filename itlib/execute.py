@@ -15,6 +15,7 @@ from itlib.decoding import Decoding
 from itlib.errors import InputError
 from itlib.evaluate import score_items
 from itlib.example import Example, Turn
+from itlib.form_probes import FormProber
 from itlib.generate import responses
 from itlib.packing import virtual_tokens
 from itlib.probes import Prober
@@ -107,7 +108,8 @@ def _prober(spec: RunSpec, tokenizer: Any) -> Prober | None:
     """Return what measures during training; a run that probes always trains, so that there is something to measure."""
     if not spec.evaluate.n_probes:
         return None
-    return Prober(spec, tokenizer, pad_id=pad_id(tokenizer), context_length=_context_length(spec.base))
+    kind = FormProber if spec.data.augmentation == "noise_phases" else Prober
+    return kind(spec, tokenizer, pad_id=pad_id(tokenizer), context_length=_context_length(spec.base))
 
 
 def _context_length(base: ModelSpec) -> int:
@@ -124,6 +126,8 @@ def _tune(
     features = None if store is None else store.root / "features"
     data = training_set(spec, lambda: load_base(spec), features)
     encoded, audit = encode(data.examples, tokenizer, max_length=spec.data.max_length)
+    if prober is not None:
+        prober.saw(data.examples)
     method = methods.get(spec.tuning.method)
     # Adapters and dropout draw from torch's own generator. It is seeded right before each of them, so that nothing
     # that ran earlier, such as a selector, can change what two arms of a comparison share.
@@ -179,7 +183,8 @@ def _evaluate(model: Any, tokenizer: Any, spec: RunSpec) -> tuple[tuple[tuple[An
         n_too_long += len(examples) - len(encoded)
         how = {"pad_id": pad_id(tokenizer), "dtype": spec.base.dtype}
         open_ended = [row.example_index for row in encoded if examples[row.example_index].constraints]
-        to_answer = {"context_length": context_length, "decoding": decoding.take(open_ended)}
+        room = {"context_length": context_length, "limit": spec.evaluate.max_new_tokens}
+        to_answer = {**room, "decoding": decoding.take(open_ended)}
         with decoding.on(model):
             answers = responses(model, tokenizer, [examples[i] for i in open_ended], **to_answer, **how)
             generated = dict(zip(open_ended, answers, strict=True))
@@ -189,13 +194,20 @@ def _evaluate(model: Any, tokenizer: Any, spec: RunSpec) -> tuple[tuple[tuple[An
 
 
 def _asked(spec: RunSpec) -> list[Example]:
-    """Return the held-out items of a run, in one phrasing each or in many, under a noisy instruction if asked for."""
+    """Return the held-out items of a run, in one phrasing each or in many; to be answered freely where asked.
+
+    A noisy instruction takes the place of their own if asked for.
+    """
     source = sources.get(spec.data.source)
     if spec.evaluate.noisy_prompt != "none":
-        return source.noisy(spec.data, spec.evaluate, spec.evaluate.noisy_prompt, seed=spec.seed)
-    if spec.evaluate.n_eval_phrasings:
-        return source.crossed(spec.data, spec.evaluate, seed=spec.seed)
-    return source.held_out(spec.data, spec.evaluate)
+        found = source.noisy(spec.data, spec.evaluate, spec.evaluate.noisy_prompt, seed=spec.seed)
+    elif spec.evaluate.n_eval_phrasings:
+        found = source.crossed(spec.data, spec.evaluate, seed=spec.seed)
+    else:
+        found = source.held_out(spec.data, spec.evaluate)
+    if not spec.evaluate.free_answers:
+        return found
+    return [item if item.constraints else replace(item, constraints=(f"answer {item.gold}",)) for item in found]
 
 
 def _decoding(

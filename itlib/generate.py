@@ -33,9 +33,10 @@ def responses(
     dtype: str,
     context_length: int,
     decoding: Decoding | None = None,
+    limit: int = 0,
 ) -> list[str]:
     """Return the greedy answer to every example as text; see ``finished_responses``."""
-    how = {"pad_id": pad_id, "dtype": dtype, "context_length": context_length, "decoding": decoding}
+    how = {"pad_id": pad_id, "dtype": dtype, "context_length": context_length, "decoding": decoding, "limit": limit}
     return [text for text, _ in finished_responses(model, tokenizer, examples, **how)]
 
 
@@ -48,11 +49,12 @@ def finished_responses(
     dtype: str,
     context_length: int,
     decoding: Decoding | None = None,
+    limit: int = 0,
 ) -> list[tuple[str, bool]]:
     """Return the greedy answer to every example, its last assistant turn left out, and whether it ended by itself.
 
-    Generation ends at the stop token of the chat template, at the tokenizer's end of sequence, after
-    ``MAX_NEW_TOKENS`` tokens, or where the context ends. Each run of blanks or line ends becomes one blank.
+    Generation ends at the stop token of the chat template, at the tokenizer's end of sequence, after ``limit`` tokens,
+    or where the context ends. Each run of blanks or line ends becomes one blank.
 
     Args:
         model: A causal language model in evaluation mode, with or without adapters.
@@ -62,22 +64,23 @@ def finished_responses(
         dtype: Precision of the forward pass.
         context_length: Positions that the model was built for.
         decoding: How answers are decoded, of these examples; None is plain.
+        limit: Most tokens of an answer, the stop token included; 0 is ``MAX_NEW_TOKENS``.
     """
     decoding = decoding or Decoding()
     stop = {stop_token_id(tokenizer), tokenizer.eos_token_id} - {None}
     prompts = [encode_prompt(example, tokenizer) for example in examples]
-    how = {"pad_id": pad_id, "dtype": dtype, "context_length": context_length, "decoding": decoding}
+    how = {"pad_id": pad_id, "dtype": dtype, "context_length": context_length, "decoding": decoding, "limit": limit}
     answers = greedy(model, prompts, stop_ids=sorted(stop), **how)
     plain = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
     return [
-        (" ".join(tokenizer.decode(answer, **plain).split()), len(answer) < room(length, context_length))
+        (" ".join(tokenizer.decode(answer, **plain).split()), len(answer) < room(length, context_length, limit))
         for length, answer in zip(map(decoding.longest, range(len(prompts)), prompts), answers, strict=True)
     ]
 
 
-def room(length: int, context_length: int) -> int:
+def room(length: int, context_length: int, limit: int = 0) -> int:
     """Return how many tokens may follow a prompt, the stop token included; 0 or less where there is no place."""
-    return min(MAX_NEW_TOKENS, context_length - length)
+    return min(limit or MAX_NEW_TOKENS, context_length - length)
 
 
 def greedy(
@@ -89,6 +92,7 @@ def greedy(
     dtype: str,
     context_length: int,
     decoding: Decoding | None = None,
+    limit: int = 0,
 ) -> list[list[int]]:
     """Return the most likely next tokens after each prompt, up to and without the first stop token.
 
@@ -100,21 +104,21 @@ def greedy(
 
     decoding = decoding or Decoding()
     device = next(model.parameters()).device
-    rooms = [room(decoding.longest(row, prompt), context_length) for row, prompt in enumerate(prompts)]
+    rooms = [room(decoding.longest(row, prompt), context_length, limit) for row, prompt in enumerate(prompts)]
     soft = bool(virtual_tokens(model))  # no padding may come between a soft prompt and what it stands before
-    kinds = [(limit, decoding.apart(row), soft * len(prompts[row])) for row, limit in enumerate(rooms)]
+    kinds = [(space, decoding.apart(row), soft * len(prompts[row])) for row, space in enumerate(rooms)]
     answers: list[list[int]] = [[] for _ in prompts]
     with torch.inference_mode(), _plain_settings(model) as network:
         for kind in sorted({kind for kind in kinds if kind[0] > 0}):
-            limit, rows = kind[0], np.array([row for row, other in enumerate(kinds) if other == kind])
-            for group in micro_batches([len(prompts[row]) + limit for row in rows], BATCH_TOKENS):
+            space, rows = kind[0], np.array([row for row, other in enumerate(kinds) if other == kind])
+            for group in micro_batches([len(prompts[row]) + space for row in rows], BATCH_TOKENS):
                 input_ids, mask = pad_left([prompts[row] for row in rows[group]], pad_id)
                 further = decoding.settings(rows[group].tolist(), mask.sum(axis=1).tolist(), device)
                 with autocast(device, dtype):
                     tokens = network.generate(
                         input_ids=torch.as_tensor(input_ids, device=device),
                         attention_mask=torch.as_tensor(mask, device=device),
-                        max_new_tokens=limit,
+                        max_new_tokens=space,
                         do_sample=False,
                         eos_token_id=list(stop_ids) or None,
                         pad_token_id=pad_id,

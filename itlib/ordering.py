@@ -17,7 +17,9 @@ from itlib.microworld.families import FAMILIARITIES
 from itlib.spec import TrainSpec, stream
 from itlib.template import Encoded
 
-ORDERS = ("mixed", "sequential", "dual_stage", "phased", "curriculum", "reverse", "interleaved", "dependency")
+ORDERS = (
+    "mixed", "sequential", "dual_stage", "phased", "curriculum", "reverse", "interleaved", "dependency", "as_given",
+)  # fmt: skip
 NEEDS_SECOND_PART = ("sequential", "dual_stage")
 NEEDS_FAMILIES = ("phased", "interleaved", "dependency")
 FIRST, SECOND, DOCUMENT = 1, 2, 3
@@ -54,6 +56,8 @@ def training_steps(
     * dependency: in thirds of the visits. A tenth of the composed ones of the first third trade places with latent or
       weak ones of the last third, drawn at random; the middle third is as mixed as ever (DT-CSFT: arXiv:2409.07045,
       which does so with a tenth of its base categories over three epochs).
+    * as_given: pass by pass in the order of the examples, unshuffled. With one epoch of examples that come phase by
+      phase, such as those of the augmentation "noise_phases", a run sees one phase after another.
 
     A batch at a border holds examples of both sides.
 
@@ -124,6 +128,8 @@ def _ranks(order: str, rows: np.ndarray, examples: Sequence[Encoded], traits: Se
     """Return the sorting key of every visit, as a number; equal keys keep their mixed order."""
     if order == "sequential":
         return [traits[row].part for row in rows]
+    if order == "as_given":
+        return (np.array(_visit_numbers(rows), dtype=int) * len(examples) + rows).tolist()
     if order == "phased":
         return [FAMILIARITIES.index(traits[row].familiarity) for row in rows]
     sign = -1 if order == "reverse" else 1

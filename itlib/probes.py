@@ -28,12 +28,17 @@ from itlib.result import ITEM_COLUMNS
 from itlib.spec import EvalSpec, RunSpec
 from itlib.template import encode
 
+SPACINGS = ("log", "even")
 
-def probe_steps(n_steps: int, n_probes: int) -> set[int]:
+
+def probe_steps(n_steps: int, n_probes: int, spacing: str = "log") -> set[int]:
     """Return the steps at which a run of ``n_steps`` is probed: 0, ``n_probes`` log-spaced ones from 1, and the last.
 
-    Steps that round to the same number are one.
+    With spacing "even" they are 0 and ``n_probes`` evenly spaced ones, the last step among them, for runs whose data
+    change on the way. Steps that round to the same number are one.
     """
+    if spacing == "even":
+        return set(np.linspace(0, n_steps, n_probes + 1).round().astype(int).tolist())
     return {0, *np.geomspace(1, n_steps, n_probes + 1).round().astype(int).tolist()}
 
 
@@ -48,6 +53,7 @@ def probe_evaluation(evaluation: EvalSpec) -> EvalSpec:
         perturbation="none",
         severity=0.0,
         n_eval_phrasings=0,
+        injection="none",
     )
 
 
@@ -60,16 +66,19 @@ class Prober:
     def __init__(self, spec: RunSpec, tokenizer: Any, *, pad_id: int, context_length: int) -> None:
         source = sources.get(spec.data.source)
         self.rows: list[dict[str, float]] = []
-        self._n_probes = spec.evaluate.n_probes
+        self._n_probes, self._spacing = spec.evaluate.n_probes, spec.evaluate.probe_spacing
         self._source, self._tokenizer, self._context_length = source, tokenizer, context_length
         self._how = {"pad_id": pad_id, "dtype": spec.base.dtype}
         self._items = source.held_out(spec.data, probe_evaluation(spec.evaluate))
         self._truncated = [source.truncated(example) for example in self._items]
         self._reference = source.reference(spec.data, spec.evaluate.n_reference)
 
+    def saw(self, examples: Sequence[Example]) -> None:
+        """Take note of what the run trains on, before it does; nothing here depends on it."""
+
     def __call__(self, model: Any, step: int, n_steps: int) -> None:
         """Measure ``model`` if this step is one to probe at; its mode and weights stay as they were."""
-        if step not in probe_steps(n_steps, self._n_probes):
+        if step not in probe_steps(n_steps, self._n_probes, self._spacing):
             return
         was_training = model.training
         model.eval()

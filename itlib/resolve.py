@@ -16,7 +16,7 @@ from itlib.models._folder import ATTENTION
 from itlib.objectives import check_objective
 from itlib.ordering import NEEDS_FAMILIES, NEEDS_SECOND_PART, ORDERS, kept_count
 from itlib.packing import KERNEL
-from itlib.probes import probe_evaluation
+from itlib.probes import SPACINGS, probe_evaluation
 from itlib.registry import Registry, augmentations, methods, models, objectives, perturbations, selectors, sources
 from itlib.spec import DataSpec, EvalSpec, MethodSpec, RunSpec, TrainSpec
 from itlib.train import SCHEDULES
@@ -105,12 +105,14 @@ def _without_ignored(spec: RunSpec) -> RunSpec:
         evaluate = replace(evaluate, n_probes=0)
     if data.n_mix == 0:
         data = replace(data, mix_families=())
+    if data.n_mix == 0 or data.mix_phrasing_set == data.phrasing_set:
+        data = replace(data, mix_phrasing_set="")
     if data.selector == "random" and data.augmentation == "none":
         data = replace(data, **_no_choice(data, "selector", "describe_selection"))
     if train.order != "dual_stage":
         train = replace(train, kept_fraction=TrainSpec().kept_fraction)
     if evaluate.n_probes == 0:
-        evaluate = replace(evaluate, probe_items=EvalSpec().probe_items)
+        evaluate = replace(evaluate, probe_items=EvalSpec().probe_items, probe_spacing=EvalSpec().probe_spacing)
     if tuning.method in ("full", PROMPT):
         tuning = replace(tuning, rank=default.rank, alpha=default.alpha, targets=default.targets)
     if tuning.method != "full":
@@ -121,6 +123,8 @@ def _without_ignored(spec: RunSpec) -> RunSpec:
         evaluate = replace(evaluate, severity=0.0)
     if evaluate.contrast == "none" or evaluate.contrast_weight == 0:
         evaluate = replace(evaluate, contrast="none", contrast_weight=0.0)
+    if evaluate.injection != "none":
+        evaluate = replace(evaluate, free_answers=True)
     return replace(spec, tuning=tuning, data=data, train=train, evaluate=evaluate)
 
 
@@ -139,6 +143,7 @@ def _check_choices(spec: RunSpec) -> None:
         ("dtype", spec.base.dtype, DTYPES),
         ("attention", spec.base.attention, ATTENTION),
         ("split", spec.evaluate.split, SPLITS),
+        ("probe_spacing", spec.evaluate.probe_spacing, SPACINGS),
         ("device", spec.device, DEVICES),
     ):
         if value not in choices:
@@ -178,6 +183,7 @@ def _check_bounds(spec: RunSpec) -> None:
         ("n_probes", evaluate.n_probes, 0, 10_000),
         ("probe_items", evaluate.probe_items, 1, 100_000),
         ("n_eval_phrasings", evaluate.n_eval_phrasings, 0, 10_000),
+        ("max_new_tokens", evaluate.max_new_tokens, 1, 10_000),
         ("per_family_cap", data.per_family_cap, 0, 10_000_000),
         ("n_mix", data.n_mix, 0, 10_000_000),
         ("max_length", data.max_length, 1, 1_000_000),

@@ -45,6 +45,7 @@ NO_SCORE = (
     "describe_selection",
     "mix_families",
     "n_mix",
+    "mix_phrasing_set",
     "pretraining_share",
     "data_path",
 )

@@ -64,7 +64,8 @@ class DataSpec(_Part):
 
     ``n_train`` 0 evaluates the base model without tuning. Beside the selected examples a run may train on a second
     part, the first ``n_mix`` examples of ``mix_families``, and on pretraining documents, ``pretraining_share`` of all
-    sequences. ``per_family_cap`` leaves a pool at most that many examples of a family (0: no limit).
+    sequences. The second part is phrased as the first unless ``mix_phrasing_set`` names another set.
+    ``per_family_cap`` leaves a pool at most that many examples of a family (0: no limit).
 
     How the selector chooses: ``selector_options`` are "name=value"; ``selection_band`` and ``stratified`` (equal
     numbers per family) belong to selectors that score; ``scorer`` is "base", "warm-N" (tuned on N random examples of
@@ -103,6 +104,7 @@ class DataSpec(_Part):
     n_targets: int = _added(8)
     augmentation: str = _added("none")
     augmentation_options: tuple[str, ...] = _added(())
+    mix_phrasing_set: str = _added("")
     describe_selection: bool = _added(False)
     data_path: str = _runtime("")
 
@@ -154,12 +156,18 @@ class EvalSpec(_Part):
     The default phrasings are those that no pool holds, so test items are new in entities, operands and templates.
     ``n_eval_phrasings`` > 0 asks every item in that many phrasings of every set, sets joined by "+"
     ("observed+negated"); those that the run was tuned on come first. 0 asks every item once. ``n_probes`` > 0 also
-    measures during training, on ``probe_items`` dev items per family; see ``itlib.probes``.
+    measures during training, on ``probe_items`` dev items per family, at steps that ``probe_spacing`` places; see
+    ``itlib.probes``.
 
     How answers are decoded: ``contrast`` is a kind of noisy instruction, of whose logits ``contrast_weight`` times are
     added (``itlib.contrast``); ``steering`` is the share of attention that the words of the instruction are to get
     (``itlib.steering``). ``noisy_prompt`` asks every item with a noisy instruction in place of its own. Noisy
     instructions are made of the clean one, whatever the perturbation.
+
+    ``free_answers`` lets the model answer items of one right response as it does open-ended ones: what it says, in at
+    most ``max_new_tokens`` tokens, is kept, and ``graded`` is 1 where it is right. ``injection`` puts another task's
+    instruction into every item, at each of several places joined by "+" ("absent+start+end"; "absent" asks the item as
+    it is); see ``itlib.injections``. Such items are answered freely.
     """
 
     split: str = "test"
@@ -177,6 +185,10 @@ class EvalSpec(_Part):
     contrast_weight: float = _added(0.0)
     noisy_prompt: str = _added("none")
     steering: float = _added(0.0)
+    probe_spacing: str = _added("log")
+    free_answers: bool = _added(False)
+    max_new_tokens: int = _added(32)
+    injection: str = _added("none")
 
 
 @dataclass(frozen=True)

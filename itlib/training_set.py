@@ -126,7 +126,8 @@ def _mixed_in(spec: RunSpec) -> list[Example]:
     if not data.n_mix:
         return []
     size = sources.get(data.source).mix_size(data)
-    asked = replace(_pool_only(data), families=data.mix_families, pool_size=size)
+    phrasing_set = data.mix_phrasing_set or data.phrasing_set
+    asked = replace(_pool_only(data), families=data.mix_families, phrasing_set=phrasing_set, pool_size=size)
     found = capped(_fitting_pool(spec.base, asked, spec.seed)[0], data.per_family_cap)[: data.n_mix]
     if len(found) < data.n_mix:
         raise InputError(f"n_mix is {data.n_mix}, but only {len(found)} of {size} mixed-in rows {_what_fits(data)}")
@@ -152,7 +153,8 @@ def _what_fits(data: DataSpec) -> str:
 def _pool_only(data: DataSpec) -> DataSpec:
     """Return the data with what no pool depends on left out, so that one pool is made once."""
     no_choice = {name: field.default for name, field in DataSpec.__dataclass_fields__.items() if name in CHOICE}
-    return replace(data, **no_choice, n_train=0, per_family_cap=0, mix_families=(), n_mix=0, pretraining_share=0.0)
+    no_mix = {"mix_families": (), "n_mix": 0, "mix_phrasing_set": ""}
+    return replace(data, **no_choice, **no_mix, n_train=0, per_family_cap=0, pretraining_share=0.0)
 
 
 @functools.lru_cache(maxsize=32)  # the seeds of an arm, in every kind of pool

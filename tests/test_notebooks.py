@@ -32,6 +32,8 @@ FIGURES = {
     "02e_transfer": {"scores", "agreement", "scorers", "rounds"},
     "02f_own_data": {"scores", "overlap", "outcome"},
     "03_robustness": {"slopes", "strips", "diversity", "adversarial", "compliance", "sizes", "frequency"},
+    "03d_noise": {"phases", "survival", "savings"},
+    "03e_following": {"success", "outcomes", "chains"},
     "03g_own_scores": {"slopes", "gaps", "strips"},
 }  # fmt: skip
 TABLES = {
@@ -47,6 +49,8 @@ TABLES = {
     "02e_transfer": {"audit", "agreement", "contrasts", "rounds", "contents", "overlap", "claims"},
     "02f_own_data": {"data", "audit", "contents", "outcome"},
     "03_robustness": {"audit", "summary", "worst", "claims"},
+    "03d_noise": {"audit", "questions", "ends", "speed", "claims"},
+    "03e_following": {"audit", "success", "chains", "slopes", "claims"},
     "03g_own_scores": {"remarks", "data", "gaps", "spread", "worst", "recovered"},
 }
 

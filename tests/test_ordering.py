@@ -100,6 +100,13 @@ def test_interleaving_by_hand():
     assert training_steps(rows, spec, seed=0, traits=traits)[0].tolist() == [1, 5, 3, 0, 4, 2]
 
 
+def test_as_given_is_the_order_of_the_examples_pass_by_pass():
+    batches, rows, traits = steps("as_given", data={"n_documents": 0}, budget=2)
+    assert np.concatenate(batches).tolist() == [*range(len(rows))] * 2
+    cut = np.concatenate(steps("as_given", data={"n_documents": 0}, budget=1.5)[0]).tolist()
+    assert cut[:20] == [*range(20)] and cut[20:] == sorted(cut[20:]) and len(set(cut[20:])) == 10
+
+
 @pytest.mark.parametrize("fraction", [0.25, 0.5, 1.0])
 @pytest.mark.parametrize("unit", BUDGETS)
 def test_two_stages_see_what_they_should(fraction, unit):

@@ -56,6 +56,7 @@ def test_train_digest_ignores_evaluation_only():
         if part == "evaluate" and name != "perturbation":
             value = flatten(spec)[name]
             other = ("z",) if isinstance(value, tuple) else value + (1 if not isinstance(value, str) else "z")
+            other = not value if isinstance(value, bool) else other
             assert train_digest(with_fields(spec, **{name: other})) == train_digest(spec)
     assert train_digest(with_fields(spec, n_train=5)) != train_digest(spec)
     with_noise = with_fields(spec, components=("core 1", "perturbation typo 1"))

@@ -84,6 +84,14 @@ def last_word(words: list[str], argument: str) -> bool:
     return spoken(words)[-1:] == [word(argument)]
 
 
+@constraints.register("answer")
+def answer(words: list[str], argument: str) -> bool:
+    """The response is this text, word by word."""
+    if not argument.strip():
+        raise InputError("needs the text that a response should be")
+    return words == argument.split()
+
+
 @constraints.register("at_least")
 def at_least(words: list[str], argument: str) -> bool:
     """The response has N words or more; punctuation that stands alone is no word."""

@@ -168,6 +168,8 @@ class RowSource:
         for key in ("contrast", "noisy_prompt"):
             if getattr(evaluation, key) != "none":
                 raise InputError(f"source '{self.name}' has no phrasings to make a noisy one of; leave {key} at none")
+        if evaluation.injection != "none":
+            raise InputError(f"source '{self.name}' has no other task to inject; leave injection at none")
         if evaluation.eval_language != "first":
             raise InputError(f"source '{self.name}' has one language only; leave eval_language out")
 

@@ -8,8 +8,11 @@ from dataclasses import fields, replace
 
 from itlib.errors import InputError
 from itlib.example import Example, Turn
+from itlib.injections import check_places
 from itlib.microworld import answers, corpus, noisy_instructions, world
+from itlib.microworld.injection import injected
 from itlib.microworld.phrasings import phrasings
+from itlib.registry import families as registry
 from itlib.registry import sources
 from itlib.sources._rows import POLICIES
 from itlib.spec import WORLD_VERSION, DataSpec, EvalSpec
@@ -23,8 +26,8 @@ def mixture(data: DataSpec) -> world.Mixture:
 
 
 def mixed_in(data: DataSpec) -> world.Mixture:
-    """Return what the second part of the training set is made of: ``mix_families`` instead of ``families``."""
-    return replace(mixture(data), families=data.mix_families)
+    """Return what the second part of the training set is made of: other families, and other phrasings where asked."""
+    return replace(mixture(data), families=data.mix_families, phrasing_set=data.mix_phrasing_set or data.phrasing_set)
 
 
 class MicroworldSource:
@@ -84,6 +87,8 @@ class MicroworldSource:
         families = evaluation.eval_families or data.families
         for key in ("contrast", "noisy_prompt"):
             noisy_instructions.check(getattr(evaluation, key), key)
+        if evaluation.injection != "none":
+            self._check_injection(data, evaluation, families)
         if evaluation.n_eval_phrasings:
             self._check_crossed(data, evaluation, families)
             return
@@ -102,6 +107,15 @@ class MicroworldSource:
             raise InputError("n_eval_phrasings: many phrasings are asked in the first language only")
         if (data.response_wording, data.response_style) != ("short", "plain"):
             raise InputError("n_eval_phrasings: needs response_wording short and response_style plain")
+
+    def _check_injection(self, data: DataSpec, evaluation: EvalSpec, families: tuple[str, ...]) -> None:
+        check_places(evaluation.injection)
+        for name in families or world.default_families():
+            if registry.get(name).constraints:
+                raise InputError(f"injection: '{name}' has many right responses, so that a hit cannot be told")
+        plain = (data.response_wording, data.response_style) == ("short", "plain")
+        if evaluation.n_eval_phrasings or evaluation.eval_language != "first" or not plain:
+            raise InputError("injection: needs one phrasing per item, the first language, and short plain responses")
 
     def pool(self, data: DataSpec, *, seed: int) -> list[Example]:
         """Return the ``pool_size`` examples that a selector chooses from; see ``world.pool``."""
@@ -149,7 +163,7 @@ class MicroworldSource:
         """Return ``n_eval`` fixed items per family of the asked split; see ``world.held_out``.
 
         Where the pool's responses are worded or styled, an answer is right in any wording and style. Items that are
-        asked in many phrasings are those of ``crossed`` for seed 0.
+        asked in many phrasings are those of ``crossed`` for seed 0. With injections every item comes once per place.
         """
         if evaluation.n_eval_phrasings:
             return self.crossed(data, evaluation, seed=0)
@@ -162,7 +176,7 @@ class MicroworldSource:
         return self._once(data, evaluation, kind)
 
     def _once(self, data: DataSpec, evaluation: EvalSpec, instruction: str) -> list[Example]:
-        return list(
+        found = list(
             _held_out(
                 evaluation.split,
                 evaluation.n_eval,
@@ -173,6 +187,9 @@ class MicroworldSource:
                 instruction,
             )
         )
+        if evaluation.injection == "none":
+            return found
+        return [injected(item, place) for place in evaluation.injection.split("+") for item in found]
 
     def crossed(self, data: DataSpec, evaluation: EvalSpec, *, seed: int, instruction: str = "none") -> list[Example]:
         """Return ``n_eval`` items per family, each in ``n_eval_phrasings`` phrasings of every set; see the world."""
