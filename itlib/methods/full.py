@@ -29,6 +29,9 @@ class FullFineTuning:
 
     def load(self, model: Any, spec: MethodSpec, folder: Path) -> Any:
         """Return a model of the same class with the saved weights."""
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
         how = {"dtype": model.dtype, "attn_implementation": model.config._attn_implementation}
         how |= {"use_safetensors": True, "local_files_only": True}
         return type(model).from_pretrained(folder, **how).to(model.device).eval()
