@@ -31,6 +31,7 @@ FIGURES = {
     "02d_sources": {"skills", "teachers", "differences"},
     "02e_transfer": {"scores", "agreement", "scorers", "rounds"},
     "02f_own_data": {"scores", "overlap", "outcome"},
+    "03b_remedies": {"wordings", "negation", "perturbations", "cosines"},
     "03g_own_scores": {"slopes", "gaps", "strips"},
 }  # fmt: skip
 TABLES = {
@@ -45,6 +46,7 @@ TABLES = {
     "02d_sources": {"audit", "skills", "teachers", "changed", "differences", "claims"},
     "02e_transfer": {"audit", "agreement", "contrasts", "rounds", "contents", "overlap", "claims"},
     "02f_own_data": {"data", "audit", "contents", "outcome"},
+    "03b_remedies": {"rates", "audit", "remedies", "differences", "drops", "cosines", "claims"},
     "03g_own_scores": {"remarks", "data", "gaps", "spread", "worst", "recovered"},
 }
 

@@ -20,5 +20,6 @@ STUDIES: dict[str, str] = {
     "02d_sources": "itlib.studies.data_sources:DataSourcesParams",
     "02e_transfer": "itlib.studies.transfer:TransferParams",
     "02f_own_data": "itlib.studies.own_selection:OwnSelectionParams",
+    "03b_remedies": "itlib.studies.remedies:RemediesParams",
     "03g_own_scores": "itlib.studies.instruction_scores:InstructionScoresParams",
 }
