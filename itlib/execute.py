@@ -23,6 +23,7 @@ from itlib.provenance import provenance
 from itlib.registry import methods, models, perturbations, sources
 from itlib.result import RunResult
 from itlib.spec import EvalSpec, ModelSpec, RunSpec, stream
+from itlib.stages import first_stage, kept_first, load_tuned, save_tuned
 from itlib.steering import Steering, instruction_span
 from itlib.store import Store
 from itlib.template import Encoded, encode, pad_id
@@ -80,7 +81,7 @@ def execute(spec: RunSpec, store: Store | None = None) -> RunResult:
         prober = _prober(spec, tokenizer)
         weights = store.weights(spec) if store is not None and prober is None else None
         if weights is not None:
-            model = methods.get(spec.tuning.method).load(model, spec.tuning, weights)
+            model = load_tuned(model, spec, weights)
             record = store.training_record(spec)
             diverged, curve, totals = False, tuple(record["curve"]), record["totals"]
         else:
@@ -128,11 +129,14 @@ def _tune(
     encoded, audit = encode(data.examples, tokenizer, max_length=spec.data.max_length)
     if prober is not None:
         prober.saw(data.examples)
-    method = methods.get(spec.tuning.method)
+    model, begun = first_stage(model, encoded, spec, traits=data.traits, pad_id=pad_id(tokenizer))
+    if begun is not None and begun.diverged:
+        return model, True, begun.curve, begun.totals
+    first = kept_first(model, spec)
     # Adapters and dropout draw from torch's own generator. It is seeded right before each of them, so that nothing
     # that ran earlier, such as a selector, can change what two arms of a comparison share.
     torch.manual_seed(int(stream(spec.seed, "initialisation").integers(2**31)))
-    model = method.attach(model, spec.tuning)
+    model = methods.get(spec.tuning.method).attach(model, spec.tuning)
     torch.manual_seed(int(stream(spec.seed, "dropout").integers(2**31)))
     fit = train if spec.train.trainer == "loop" else _transformers_trainer()
     how = {"seed": spec.seed, "pad_id": pad_id(tokenizer), "dtype": spec.base.dtype}
@@ -141,24 +145,16 @@ def _tune(
     trace = fit(model, encoded, spec.train, traits=data.traits, on_step=prober, **how)
     totals = {
         **trace.totals,
+        **({"n_first_steps": begun.totals["n_steps"]} if begun else {}),
         **data.selection,
         "n_parameters": sum(p.numel() for p in model.parameters()),
         "n_trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "audit": {**asdict(audit), "n_pool_too_long": data.n_too_long},
     }
     if spec.keep_weights and store is not None and not trace.diverged:
-        base = _as_started(spec)
-        store.put_weights(
-            spec, lambda folder: method.save(model, folder, base), {"curve": trace.curve, "totals": totals}
-        )
+        record = {"curve": trace.curve, "totals": totals}
+        store.put_weights(spec, lambda folder: save_tuned(model, folder, spec, first), record)
     return model, trace.diverged, trace.curve, totals
-
-
-def _as_started(spec: RunSpec) -> ModelSpec:
-    """Return the base that kept adapters belong to; one with random weights is not the base on the disk."""
-    if spec.base.initialisation == "pretrained":
-        return spec.base
-    return replace(spec.base, model_fingerprint=f"random weights of seed {spec.seed}, {spec.base.model_fingerprint}")
 
 
 def _evaluate(model: Any, tokenizer: Any, spec: RunSpec) -> tuple[tuple[tuple[Any, ...], ...], int]:

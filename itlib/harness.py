@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from itlib.errors import InputError, RunError, did_you_mean
 from itlib.execute import load_base, pad_id, run_one
 from itlib.packing import virtual_tokens
-from itlib.registry import methods
 from itlib.resolve import resolve
 from itlib.segments import renderer_of
 from itlib.spec import RunSpec, digest, key
+from itlib.stages import load_tuned
 from itlib.store import Store
 from itlib.template import stop_token_id
 
@@ -230,7 +230,7 @@ def _language_model(spec: RunSpec, store: Store) -> Any:
 
     model, tokenizer = load_base(spec)
     if spec.data.n_train:
-        model = methods.get(spec.tuning.method).load(model, spec.tuning, store.weights(spec))
+        model = load_tuned(model, spec, store.weights(spec))
     if virtual_tokens(model):
         raise InputError("benchmark: the harness puts no soft prompt before its texts; name another run")
     network = model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -34,6 +34,7 @@ STEERABLE = ("sdpa", "eager", KERNEL)
 MOST_EXAMPLES = 10**9  # examples seen in one run; more is a slip of the keyboard
 MOST_TOKENS = 10**12
 MOST_PRETRAINING = 0.9
+MOST_VIRTUAL_TOKENS = 1000
 PROMPT = "prompt"  # the method with a soft prompt
 RESPONSE = "response"  # the objective that runs had before there were others
 
@@ -73,6 +74,8 @@ def resolve(spec: RunSpec) -> RunSpec:
         train = replace(train, trainer="loop" if small else "transformers")
     if data.n_train > 0:
         check_objective(train, data, source)
+        if spec.tuning.first_steps and train.trainer != "loop":
+            raise InputError("first_steps: a first stage runs in our own loop only; set trainer: loop")
     resolved = replace(spec, base=base, data=data, train=train, components=_components(spec, scorer))
     return _without_ignored(resolved)
 
@@ -117,6 +120,10 @@ def _without_ignored(spec: RunSpec) -> RunSpec:
         tuning = replace(tuning, rank=default.rank, alpha=default.alpha, targets=default.targets)
     if tuning.method != "full":
         tuning = replace(tuning, train_embeddings=False)
+    if data.n_train == 0:
+        tuning = replace(tuning, first_steps=0)
+    if tuning.first_steps == 0:
+        tuning = replace(tuning, first_rate=default.first_rate)
     if tuning.method != PROMPT:
         tuning = replace(tuning, n_virtual_tokens=default.n_virtual_tokens)
     if evaluate.perturbation == "none":
@@ -157,6 +164,7 @@ def _check_bounds(spec: RunSpec) -> None:
         ("budget", train.budget),
         ("gradient_clip", train.gradient_clip),
         ("alpha", spec.tuning.alpha),
+        ("first_rate", spec.tuning.first_rate),
     ):
         if value <= 0:
             raise InputError(f"{name}: must be greater than 0, got {value:g}")
@@ -190,7 +198,8 @@ def _check_bounds(spec: RunSpec) -> None:
         ("pool_size", data.pool_size, 0, 10_000_000),
         ("n_train", data.n_train, 0, 10_000_000),
         ("rank", spec.tuning.rank, 1, 65_536),
-        ("n_virtual_tokens", spec.tuning.n_virtual_tokens, 1, 1000),
+        ("n_virtual_tokens", spec.tuning.n_virtual_tokens, 1, MOST_VIRTUAL_TOKENS),
+        ("first_steps", spec.tuning.first_steps, 0, MOST_EXAMPLES // max(1, train.batch_size)),
         ("threads", spec.threads, 1, 1024),
         ("seed", spec.seed, 0, 2**31 - 1),
         ("base_seed", spec.base.base_seed, 0, 2**31 - 1),

@@ -113,7 +113,8 @@ class DataSpec(_Part):
 class MethodSpec(_Part):
     """Which weights move and how. ``rank``, ``alpha`` and ``targets`` are used by low-rank methods only.
 
-    ``n_virtual_tokens`` is the length of the soft prompt of method "prompt".
+    ``n_virtual_tokens`` is the length of the soft prompt of method "prompt". ``first_steps`` > 0 tunes all weights on
+    responses for so many steps at ``first_rate`` before the method starts; see ``itlib.stages``.
     """
 
     method: str = "full"
@@ -122,6 +123,8 @@ class MethodSpec(_Part):
     alpha: float = 32.0
     targets: str = "all-linear"
     n_virtual_tokens: int = _added(20)
+    first_steps: int = _added(0)
+    first_rate: float = _added(1e-3)
 
 
 @dataclass(frozen=True)

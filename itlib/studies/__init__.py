@@ -21,6 +21,7 @@ STUDIES: dict[str, str] = {
     "02e_transfer": "itlib.studies.transfer:TransferParams",
     "02f_own_data": "itlib.studies.own_selection:OwnSelectionParams",
     "03_robustness": "itlib.studies.robustness:RobustnessParams",
+    "03b_remedies": "itlib.studies.remedies:RemediesParams",
     "03c_decoding": "itlib.studies.decoding:DecodingParams",
     "03d_noise": "itlib.studies.noise:NoiseParams",
     "03e_following": "itlib.studies.following:FollowingParams",
