@@ -15,6 +15,7 @@ from itlib.errors import InputError
 from itlib.evaluate import score_items
 from itlib.example import Example, Turn
 from itlib.generate import responses
+from itlib.options import choose, option_rows
 from itlib.probes import Prober
 from itlib.provenance import provenance
 from itlib.registry import methods, models, perturbations, sources
@@ -155,25 +156,33 @@ def _as_started(spec: RunSpec) -> ModelSpec:
 def _evaluate(model: Any, tokenizer: Any, spec: RunSpec) -> tuple[tuple[tuple[Any, ...], ...], int]:
     """Return the scores of held-out and reference items, and how many items are longer than the model's context."""
     source = sources.get(spec.data.source)
-    context_length = _context_length(spec.base)
     model.eval()
-    scores: tuple[tuple[Any, ...], ...] = ()
-    n_too_long = 0
-    reference = source.reference(spec.data, spec.evaluate.n_reference) if spec.evaluate.n_reference else []
-    for examples, exact_match in (
-        (_perturbed(_asked(spec), spec.evaluate), source.exact_match),
-        (reference, False),
-    ):
-        if not examples:
-            continue
-        encoded, audit = encode(examples, tokenizer, max_length=context_length)
-        n_too_long += audit.n_dropped_too_long
-        how = {"pad_id": pad_id(tokenizer), "dtype": spec.base.dtype}
-        open_ended = [row.example_index for row in encoded if examples[row.example_index].constraints]
-        answers = responses(model, tokenizer, [examples[i] for i in open_ended], context_length=context_length, **how)
-        generated = dict(zip(open_ended, answers, strict=True))
-        scores += score_items(model, examples, encoded, exact_match=exact_match, generated=generated, **how)
-    return scores, n_too_long
+    items, n_too_long = _scored(model, tokenizer, spec, _perturbed(_asked(spec), spec.evaluate), source.exact_match)
+    documents = source.reference(spec.data, spec.evaluate.n_reference) if spec.evaluate.n_reference else []
+    more, n_more_too_long = _scored(model, tokenizer, spec, documents, False)
+    return items + more, n_too_long + n_more_too_long
+
+
+def _scored(
+    model: Any, tokenizer: Any, spec: RunSpec, examples: list[Example], exact_match: bool
+) -> tuple[tuple[tuple[Any, ...], ...], int]:
+    """Return the scores of the items that fit the model, all their options included, and how many do not."""
+    if not examples:
+        return (), 0
+    context_length = _context_length(spec.base)
+    how = {"pad_id": pad_id(tokenizer), "dtype": spec.base.dtype}
+    encoded, _ = encode(examples, tokenizer, max_length=context_length)
+    offered = {row.example_index: option_rows(examples[row.example_index], tokenizer) for row in encoded}
+    longest = {index: max((len(row.input_ids) for row in rows), default=0) for index, rows in offered.items()}
+    encoded = [row for row in encoded if longest[row.example_index] <= context_length]
+    kept = [row.example_index for row in encoded]
+    offered = {index: offered[index] for index in kept if examples[index].options}
+    open_ended = [index for index in kept if examples[index].constraints]
+    answers = responses(model, tokenizer, [examples[i] for i in open_ended], context_length=context_length, **how)
+    generated = dict(zip(open_ended, answers, strict=True))
+    chosen = choose(model, offered, examples, score=spec.evaluate.option_score, **how)
+    how |= {"exact_match": exact_match, "generated": generated, "chosen": chosen}
+    return score_items(model, examples, encoded, **how), len(examples) - len(encoded)
 
 
 def _asked(spec: RunSpec) -> list[Example]:

@@ -13,6 +13,7 @@ from itlib import selection
 from itlib.batching import BUDGET_UNITS, TOKEN_UNITS
 from itlib.errors import InputError, did_you_mean
 from itlib.models._folder import ATTENTION
+from itlib.options import OPTION_SCORES
 from itlib.ordering import NEEDS_FAMILIES, NEEDS_SECOND_PART, ORDERS, kept_count
 from itlib.probes import probe_evaluation
 from itlib.registry import Registry, augmentations, methods, models, perturbations, selectors, sources
@@ -21,6 +22,7 @@ from itlib.train import SCHEDULES
 from itlib.training_set import document_count
 from itlib.workbench import target_evaluation
 
+OPTIONS_VERSION = 1  # raise when options are read or scored otherwise; named only for data that has them
 CORE_VERSION = 2  # raise when training or evaluation code changes what a number means
 LOOP_LIMIT = 50_000_000  # parameters; larger models go through transformers.Trainer
 TRAINERS = ("auto", "loop", "transformers")
@@ -62,7 +64,13 @@ def resolve(spec: RunSpec) -> RunSpec:
     if train.trainer == "auto":
         small = models.get(base.model).parameters(base) <= LOOP_LIMIT
         train = replace(train, trainer="loop" if small else "transformers")
-    resolved = replace(spec, base=base, data=data, train=train, components=_components(spec, scorer))
+    components = _components(spec, scorer)
+    evaluate = spec.evaluate
+    if hasattr(source, "has_options") and source.has_options(data):
+        components += (f"options {OPTIONS_VERSION}",)
+    else:
+        evaluate = replace(evaluate, option_score=EvalSpec().option_score)
+    resolved = replace(spec, base=base, data=data, train=train, evaluate=evaluate, components=components)
     return _without_ignored(resolved)
 
 
@@ -122,6 +130,7 @@ def _check_choices(spec: RunSpec) -> None:
         ("dtype", spec.base.dtype, DTYPES),
         ("attention", spec.base.attention, ATTENTION),
         ("split", spec.evaluate.split, SPLITS),
+        ("option_score", spec.evaluate.option_score, OPTION_SCORES),
         ("device", spec.device, DEVICES),
     ):
         if value not in choices:
