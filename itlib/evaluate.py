@@ -43,7 +43,7 @@ def score_items(
     """Score items under a model.
 
     Args:
-        model: A causal language model in evaluation mode.
+        model: A causal or sequence-to-sequence language model in evaluation mode.
         examples: The items; ``encoded[i].example_index`` points into them.
         encoded: Their encoding. Items too long for the model are absent here and so from the result.
         pad_id: Token id for padding.

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from itlib.batching import micro_batches
+from itlib.encoder_decoder import is_encoder_decoder, read_by_encoder, start_token_id
 from itlib.example import Example
 from itlib.template import encode_prompt, stop_token_id
 from itlib.train import autocast
@@ -39,10 +40,10 @@ def finished_responses(
     ``MAX_NEW_TOKENS`` tokens, or where the context ends. Each run of blanks or line ends becomes one blank.
 
     Args:
-        model: A causal language model in evaluation mode, with or without adapters.
+        model: A causal or sequence-to-sequence model in evaluation mode, with or without adapters.
         tokenizer: Its tokenizer.
         examples: Conversations that end in an assistant turn; that turn is not shown.
-        pad_id: Token id for padding, on the left, masked.
+        pad_id: Token id for padding, masked: on the left, where a decoder goes on, and on the right for an encoder.
         dtype: Precision of the forward pass.
         context_length: Positions that the model was built for.
     """
@@ -84,20 +85,30 @@ def greedy(
         for limit in sorted(set(rooms[rooms > 0].tolist())):
             rows = np.flatnonzero(rooms == limit)
             for group in micro_batches([len(prompts[row]) + limit for row in rows], BATCH_TOKENS):
-                input_ids, mask = pad_left([prompts[row] for row in rows[group]], pad_id)
+                shown, n_shown = _shown(model, [prompts[row] for row in rows[group]], pad_id, device)
                 with autocast(device, dtype):
                     tokens = network.generate(
-                        input_ids=torch.as_tensor(input_ids, device=device),
-                        attention_mask=torch.as_tensor(mask, device=device),
+                        **shown,
                         max_new_tokens=limit,
                         do_sample=False,
                         eos_token_id=list(stop_ids) or None,
                         pad_token_id=pad_id,
                     )
-                for row, answer in zip(rows[group], tokens[:, input_ids.shape[1] :].tolist(), strict=True):
+                for row, answer in zip(rows[group], tokens[:, n_shown:].tolist(), strict=True):
                     end = next((place for place, token in enumerate(answer) if token in stop_ids), len(answer))
                     answers[row] = answer[:end]
     return answers
+
+
+def _shown(model: Any, prompts: Sequence[np.ndarray], pad_id: int, device: Any) -> tuple[dict[str, Any], int]:
+    """Return what stands before the answers, and how many tokens of the output it takes: an encoder's takes none."""
+    import torch
+
+    if is_encoder_decoder(model):
+        return {**read_by_encoder(prompts, pad_id, device), "decoder_start_token_id": start_token_id(model)}, 1
+    input_ids, mask = pad_left(prompts, pad_id)
+    arguments = {"input_ids": input_ids, "attention_mask": mask}
+    return {name: torch.as_tensor(rows, device=device) for name, rows in arguments.items()}, input_ids.shape[1]
 
 
 def pad_left(rows: Sequence[np.ndarray], fill: int) -> tuple[np.ndarray, np.ndarray]:

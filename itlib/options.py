@@ -55,7 +55,7 @@ def choose(
     """Return what a model chooses among the options of each item.
 
     Args:
-        model: A causal language model in evaluation mode.
+        model: A causal or sequence-to-sequence language model in evaluation mode.
         rows: The rows of the options (``option_rows``) of each item, by position in ``examples``.
         examples: The items; ``gold`` is the right answer.
         pad_id: Token id for padding.

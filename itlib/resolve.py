@@ -12,6 +12,7 @@ from typing import Any
 from itlib import selection
 from itlib.batching import BUDGET_UNITS, TOKEN_UNITS
 from itlib.errors import InputError, did_you_mean
+from itlib.models import is_encoder_decoder
 from itlib.models._folder import ATTENTION
 from itlib.options import OPTION_SCORES
 from itlib.ordering import NEEDS_FAMILIES, NEEDS_SECOND_PART, ORDERS, kept_count
@@ -24,7 +25,8 @@ from itlib.workbench import target_evaluation
 
 OPTIONS_VERSION = 1  # raise when options are read or scored otherwise; named only for data that has them
 CORE_VERSION = 2  # raise when training or evaluation code changes what a number means
-LOOP_LIMIT = 50_000_000  # parameters; larger models go through transformers.Trainer
+LOOP_LIMIT = 50_000_000  # parameters; larger causal models go through transformers.Trainer
+ENCODER_DECODER_SELECTORS = ("random", "stratified", "longest", "shortest", "bm25")  # they ask no model for a loss
 TRAINERS = ("auto", "loop", "transformers")
 DTYPES = ("float32", "bfloat16")
 SPLITS = ("dev", "test")
@@ -57,13 +59,16 @@ def resolve(spec: RunSpec) -> RunSpec:
             raise InputError(f"target_families: {error}") from None
     n_examples = _check_training(replace(spec, data=data), source) if data.n_train > 0 else 0
     _check_budget(spec.train, n_examples)
+    encoder_decoder = is_encoder_decoder(base)
+    if encoder_decoder:
+        _check_encoder_decoder(replace(spec, data=data), source)
     context = models.get(base.model).context_length(base)
     if 0 < context < data.max_length:
         raise InputError(f"max_length: {data.max_length} is above the {context} positions that the model was built for")
     train = spec.train
     if train.trainer == "auto":
-        small = models.get(base.model).parameters(base) <= LOOP_LIMIT
-        train = replace(train, trainer="loop" if small else "transformers")
+        ours = encoder_decoder or models.get(base.model).parameters(base) <= LOOP_LIMIT
+        train = replace(train, trainer="loop" if ours else "transformers")
     components = _components(spec, scorer)
     evaluate = spec.evaluate
     if hasattr(source, "has_options") and source.has_options(data):
@@ -211,6 +216,28 @@ def _check_training(spec: RunSpec, source: Any) -> int:
         except InputError as error:
             raise InputError(f"probe_items: {error}") from None
     return n_examples
+
+
+def _check_encoder_decoder(spec: RunSpec, source: Any) -> None:
+    """Refuse what needs a model that reads and writes one text, for resolved data."""
+    data, evaluate = spec.data, spec.evaluate
+    selectable = ", ".join(ENCODER_DECODER_SELECTORS)
+    documents = hasattr(source, "rows") and source.rows(data).parsed.format == "text"
+    for wrong, told in (
+        (documents, f"data: {data.data_path} holds plain documents; give prompts with answers"),
+        (spec.train.trainer == "transformers", "trainer: 'transformers' tunes causal models only; use loop"),
+        (spec.train.objective != "response", f"objective: '{spec.train.objective}' is for causal models; use response"),
+        (spec.tuning.method not in ("full", "lora"), f"method: '{spec.tuning.method}' is for causal models"),
+        (data.pretraining_share > 0, "pretraining_share: documents have no prompt; set it to 0"),
+        (data.n_train and data.selector not in ENCODER_DECODER_SELECTORS,
+         f"selector: '{data.selector}' scores with a causal model; use one of {selectable}"),
+        (data.n_train and data.augmentation != "none", f"augmentation: '{data.augmentation}' needs a causal model"),
+        (evaluate.n_probes > 0, "n_probes: probes are for causal models; set it to 0"),
+        (evaluate.n_reference > 0 and not hasattr(source, "rows"),
+         "n_reference: reference texts have no prompt; set it to 0"),
+    ):  # fmt: skip
+        if wrong:
+            raise InputError(f"{told} (the model is an encoder-decoder)")
 
 
 def _check_budget(train: TrainSpec, n_examples: int) -> None:
