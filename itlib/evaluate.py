@@ -8,6 +8,10 @@ An item with constraints has many right responses. It is scored by what the mode
 that the text fulfils, and no exact match. Its likelihood is that of the one response it comes with.
 
 An item with options is right when the model chooses the right one (``itlib.options``); this is then its exact match.
+
+Where an evaluation asks for generated answers (``EvalSpec.answers``), every other item that has a prompt is right when
+the text that the model generates is that of the right response, each run of blanks and line ends read as one blank. So
+rows of a file, of which nobody says whether another wording would be right too, get an exact match if it is asked for.
 """
 
 from __future__ import annotations
@@ -50,8 +54,8 @@ def score_items(
         dtype: Precision of the forward pass; log-probabilities are always reduced in float32.
         exact_match: Whether the source has one right response per item; if not, both match scores are None. They
             are None in any case for items with constraints.
-        generated: What the model says to each item with constraints (``generate.responses``), by position in
-            ``examples``.
+        generated: What the model says to each item with constraints and to those whose text is to match
+            (``generate.responses``), by position in ``examples``. The latter have no lenient match.
         chosen: What the model chooses for each item with options (``options.choose``), by position in ``examples``.
             Such an item has no lenient match.
 
@@ -69,6 +73,9 @@ def score_items(
             share = _as_stored(graded(example.constraints, answer))
         elif example.options:
             answer, strict = chosen[index].option, float(chosen[index].right)
+        elif index in generated:
+            answer = generated[index]
+            strict = float(answer.split() == (example.gold or example.response).split())
         elif exact_match:
             strict, lenient = float(right.all()), float(right[:-1].all())
         scores.append(_item(example, row, nll, (strict, lenient, share), answer))

@@ -14,7 +14,7 @@ from typing import Any
 from itlib.errors import InputError
 from itlib.evaluate import score_items
 from itlib.example import Example, Turn
-from itlib.generate import responses
+from itlib.generate import MAX_NEW_TOKENS, responses, room_for
 from itlib.options import choose, option_rows
 from itlib.probes import Prober
 from itlib.provenance import provenance
@@ -22,7 +22,7 @@ from itlib.registry import methods, models, perturbations, sources
 from itlib.result import RunResult
 from itlib.spec import EvalSpec, ModelSpec, RunSpec, stream
 from itlib.store import Store
-from itlib.template import encode, pad_id
+from itlib.template import Encoded, encode, encode_prompt, pad_id
 from itlib.train import train
 from itlib.training_set import training_set
 
@@ -177,12 +177,28 @@ def _scored(
     encoded = [row for row in encoded if longest[row.example_index] <= context_length]
     kept = [row.example_index for row in encoded]
     offered = {index: offered[index] for index in kept if examples[index].options}
-    open_ended = [index for index in kept if examples[index].constraints]
-    answers = responses(model, tokenizer, [examples[i] for i in open_ended], context_length=context_length, **how)
-    generated = dict(zip(open_ended, answers, strict=True))
+    generated = _generated(model, tokenizer, spec, examples, encoded)
     chosen = choose(model, offered, examples, score=spec.evaluate.option_score, **how)
     how |= {"exact_match": exact_match, "generated": generated, "chosen": chosen}
     return score_items(model, examples, encoded, **how), len(examples) - len(encoded)
+
+
+def _generated(
+    model: Any, tokenizer: Any, spec: RunSpec, examples: list[Example], encoded: list[Encoded]
+) -> dict[int, str]:
+    """Return what the model says to open-ended items and, where generated answers are asked for, to others that ask."""
+    limits: dict[int, int] = {}
+    for row in encoded:
+        example = examples[row.example_index]
+        if example.constraints:
+            limits[row.example_index] = MAX_NEW_TOKENS
+        elif spec.evaluate.answers == "generated" and not example.options and len(example.turns) > 1:
+            n_answer = len(row.input_ids) - len(encode_prompt(example, tokenizer))
+            limits[row.example_index] = room_for(n_answer)
+    how = {"pad_id": pad_id(tokenizer), "dtype": spec.base.dtype, "context_length": _context_length(spec.base)}
+    asked = [examples[index] for index in limits]
+    answers = responses(model, tokenizer, asked, most_new=list(limits.values()), **how)
+    return dict(zip(limits, answers, strict=True))
 
 
 def _asked(spec: RunSpec) -> list[Example]:

@@ -8,6 +8,7 @@ are set aside.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -24,20 +25,34 @@ BATCH_TOKENS = 16384
 
 
 def responses(
-    model: Any, tokenizer: Any, examples: Sequence[Example], *, pad_id: int, dtype: str, context_length: int
+    model: Any,
+    tokenizer: Any,
+    examples: Sequence[Example],
+    *,
+    pad_id: int,
+    dtype: str,
+    context_length: int,
+    most_new: Sequence[int] | None = None,
 ) -> list[str]:
     """Return the greedy answer to every example as text; see ``finished_responses``."""
-    how = {"pad_id": pad_id, "dtype": dtype, "context_length": context_length}
+    how = {"pad_id": pad_id, "dtype": dtype, "context_length": context_length, "most_new": most_new}
     return [text for text, _ in finished_responses(model, tokenizer, examples, **how)]
 
 
 def finished_responses(
-    model: Any, tokenizer: Any, examples: Sequence[Example], *, pad_id: int, dtype: str, context_length: int
+    model: Any,
+    tokenizer: Any,
+    examples: Sequence[Example],
+    *,
+    pad_id: int,
+    dtype: str,
+    context_length: int,
+    most_new: Sequence[int] | None = None,
 ) -> list[tuple[str, bool]]:
     """Return the greedy answer to every example, its last assistant turn left out, and whether it ended by itself.
 
     Generation ends at the stop token of the chat template, at the tokenizer's end of sequence, after
-    ``MAX_NEW_TOKENS`` tokens, or where the context ends. Each run of blanks or line ends becomes one blank.
+    as many tokens as ``most_new`` says, or where the context ends. Each run of blanks or line ends becomes one blank.
 
     Args:
         model: A causal or sequence-to-sequence model in evaluation mode, with or without adapters.
@@ -46,20 +61,31 @@ def finished_responses(
         pad_id: Token id for padding, masked: on the left, where a decoder goes on, and on the right for an encoder.
         dtype: Precision of the forward pass.
         context_length: Positions that the model was built for.
+        most_new: Most tokens of each answer, the stop token included; None means ``MAX_NEW_TOKENS`` for all.
     """
+    most_new = [MAX_NEW_TOKENS] * len(examples) if most_new is None else most_new
     stop = {stop_token_id(tokenizer), tokenizer.eos_token_id} - {None}
     prompts = [encode_prompt(example, tokenizer) for example in examples]
-    answers = greedy(model, prompts, stop_ids=sorted(stop), pad_id=pad_id, dtype=dtype, context_length=context_length)
+    how = {"pad_id": pad_id, "dtype": dtype, "context_length": context_length, "most_new": most_new}
+    answers = greedy(model, prompts, stop_ids=sorted(stop), **how)
     plain = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
     return [
-        (" ".join(tokenizer.decode(answer, **plain).split()), len(answer) < room(prompt, context_length))
-        for prompt, answer in zip(prompts, answers, strict=True)
+        (" ".join(tokenizer.decode(answer, **plain).split()), len(answer) < room(prompt, context_length, most))
+        for prompt, answer, most in zip(prompts, answers, most_new, strict=True)
     ]
 
 
-def room(prompt: np.ndarray, context_length: int) -> int:
+def room(prompt: np.ndarray, context_length: int, most_new: int) -> int:
     """Return how many tokens may follow a prompt, the stop token included; 0 or less where there is no place."""
-    return min(MAX_NEW_TOKENS, context_length - len(prompt))
+    return min(most_new, context_length - len(prompt))
+
+
+def room_for(n_tokens: int) -> int:
+    """Return how many tokens a right answer of ``n_tokens`` is given: whole steps of ``MAX_NEW_TOKENS``.
+
+    It follows from the item alone, and few different limits leave large batches.
+    """
+    return MAX_NEW_TOKENS * math.ceil(n_tokens / MAX_NEW_TOKENS)
 
 
 def greedy(
@@ -70,6 +96,7 @@ def greedy(
     pad_id: int,
     dtype: str,
     context_length: int,
+    most_new: Sequence[int] | None = None,
 ) -> list[list[int]]:
     """Return the most likely next tokens after each prompt, up to and without the first stop token.
 
@@ -79,7 +106,9 @@ def greedy(
     import torch
 
     device = next(model.parameters()).device
-    rooms = np.array([room(prompt, context_length) for prompt in prompts], dtype=int)
+    most_new = [MAX_NEW_TOKENS] * len(prompts) if most_new is None else most_new
+    pairs = zip(prompts, most_new, strict=True)
+    rooms = np.array([room(prompt, context_length, most) for prompt, most in pairs], dtype=int)
     answers: list[list[int]] = [[] for _ in prompts]
     with torch.inference_mode(), _plain_settings(model) as network:
         for limit in sorted(set(rooms[rooms > 0].tolist())):

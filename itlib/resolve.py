@@ -30,6 +30,7 @@ ENCODER_DECODER_SELECTORS = ("random", "stratified", "longest", "shortest", "bm2
 TRAINERS = ("auto", "loop", "transformers")
 DTYPES = ("float32", "bfloat16")
 SPLITS = ("dev", "test")
+ANSWERS = ("teacher_forced", "generated")
 INITIALISATIONS = ("pretrained", "random")
 DEVICES = ("cpu", "cuda")
 MOST_EXAMPLES = 10**9  # examples seen in one run; more is a slip of the keyboard
@@ -59,6 +60,8 @@ def resolve(spec: RunSpec) -> RunSpec:
             raise InputError(f"target_families: {error}") from None
     n_examples = _check_training(replace(spec, data=data), source) if data.n_train > 0 else 0
     _check_budget(spec.train, n_examples)
+    if spec.evaluate.answers == "generated" and _holds_documents(source, data):
+        raise InputError(f"answers: {data.data_path} holds plain documents, which ask nothing; leave it out")
     encoder_decoder = is_encoder_decoder(base)
     if encoder_decoder:
         _check_encoder_decoder(replace(spec, data=data), source)
@@ -135,6 +138,7 @@ def _check_choices(spec: RunSpec) -> None:
         ("dtype", spec.base.dtype, DTYPES),
         ("attention", spec.base.attention, ATTENTION),
         ("split", spec.evaluate.split, SPLITS),
+        ("answers", spec.evaluate.answers, ANSWERS),
         ("option_score", spec.evaluate.option_score, OPTION_SCORES),
         ("device", spec.device, DEVICES),
     ):
@@ -218,11 +222,15 @@ def _check_training(spec: RunSpec, source: Any) -> int:
     return n_examples
 
 
+def _holds_documents(source: Any, data: DataSpec) -> bool:
+    return hasattr(source, "rows") and source.rows(data).parsed.format == "text"
+
+
 def _check_encoder_decoder(spec: RunSpec, source: Any) -> None:
     """Refuse what needs a model that reads and writes one text, for resolved data."""
     data, evaluate = spec.data, spec.evaluate
     selectable = ", ".join(ENCODER_DECODER_SELECTORS)
-    documents = hasattr(source, "rows") and source.rows(data).parsed.format == "text"
+    documents = _holds_documents(source, data)
     for wrong, told in (
         (documents, f"data: {data.data_path} holds plain documents; give prompts with answers"),
         (spec.train.trainer == "transformers", "trainer: 'transformers' tunes causal models only; use loop"),

@@ -154,8 +154,10 @@ class EvalSpec(_Part):
     The default phrasings are those that no pool holds, so test items are new in entities, operands and templates.
     ``n_eval_phrasings`` > 0 asks every item in that many phrasings of every set, sets joined by "+"
     ("observed+negated"); those that the run was tuned on come first. 0 asks every item once. ``n_probes`` > 0 also
-    measures during training, on ``probe_items`` dev items per family; see ``itlib.probes``. ``option_score`` is what
-    an item with options compares, "sum" or "mean" log-likelihood; see ``itlib.options``.
+    measures during training, on ``probe_items`` dev items per family; see ``itlib.probes``. ``option_score`` is what an
+    item with options compares, "sum" or "mean" log-likelihood; see ``itlib.options``. ``answers`` is "generated" where
+    the text that the model generates is to match in every other closed item, and not its most likely token after each
+    of the right ones ("teacher_forced"); see ``itlib.evaluate``.
     """
 
     split: str = "test"
@@ -170,6 +172,7 @@ class EvalSpec(_Part):
     probe_items: int = 5
     n_eval_phrasings: int = _added(0)
     option_score: str = _added("sum")
+    answers: str = _added("teacher_forced")
 
 
 @dataclass(frozen=True)
