@@ -76,3 +76,11 @@ def micro_batches(lengths: Sequence[int], max_tokens: int) -> list[np.ndarray]:
         else:
             groups.append([int(position)])
     return [np.array(group) for group in groups]
+
+
+def pad_right(rows: Sequence[np.ndarray], fill: int) -> np.ndarray:
+    """Stack rows of different length into one array of dtype int64, filled on the right."""
+    padded = np.full((len(rows), max(map(len, rows))), fill, dtype=np.int64)
+    for i, row in enumerate(rows):
+        padded[i, : len(row)] = row
+    return padded

@@ -34,6 +34,7 @@ class Example:
             many right responses.
         constraints: What a right response fulfils where there is more than one ("count 3", "distinct"); see
             ``itlib.constraints``. Such an item is graded by what the model generates.
+        options: The answers to choose from, ``gold`` among them, where an item is a choice; see ``itlib.options``.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Example:
     noise: str = "none"
     gold: str = ""
     constraints: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
     @property
     def instruction(self) -> str:

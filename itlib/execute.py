@@ -16,7 +16,8 @@ from itlib.errors import InputError
 from itlib.evaluate import score_items
 from itlib.example import Example, Turn
 from itlib.form_probes import FormProber
-from itlib.generate import responses
+from itlib.generate import responses, room_for
+from itlib.options import choose, option_rows
 from itlib.packing import virtual_tokens
 from itlib.probes import Prober
 from itlib.provenance import provenance
@@ -26,7 +27,7 @@ from itlib.spec import EvalSpec, ModelSpec, RunSpec, stream
 from itlib.stages import first_stage, kept_first, load_tuned, save_tuned
 from itlib.steering import Steering, instruction_span
 from itlib.store import Store
-from itlib.template import Encoded, encode, pad_id
+from itlib.template import Encoded, encode, encode_prompt, pad_id
 from itlib.train import train
 from itlib.training_set import training_set
 
@@ -163,30 +164,64 @@ def _evaluate(model: Any, tokenizer: Any, spec: RunSpec) -> tuple[tuple[tuple[An
     Reference documents answer no instruction: they are always scored as the model itself gives them.
     """
     source = sources.get(spec.data.source)
-    context_length = _context_length(spec.base) - virtual_tokens(model)
     model.eval()
-    scores: tuple[tuple[Any, ...], ...] = ()
-    n_too_long = 0
     asked = _asked(spec)
     shown = _perturbed(asked, spec.evaluate)
-    reference = source.reference(spec.data, spec.evaluate.n_reference) if spec.evaluate.n_reference else []
-    for examples, exact_match in ((shown, source.exact_match), (reference, False)):
-        if not examples:
-            continue
-        encoded, _ = encode(examples, tokenizer, max_length=context_length)
-        decoding = Decoding() if examples is reference else _decoding(spec, tokenizer, asked, shown, encoded)
-        encoded = [row for row in encoded if decoding.knows(row.example_index)]
-        n_too_long += len(examples) - len(encoded)
-        how = {"pad_id": pad_id(tokenizer), "dtype": spec.base.dtype}
-        open_ended = [row.example_index for row in encoded if examples[row.example_index].constraints]
-        room = {"context_length": context_length, "limit": spec.evaluate.max_new_tokens}
-        to_answer = {**room, "decoding": decoding.take(open_ended)}
-        with decoding.on(model):
-            answers = responses(model, tokenizer, [examples[i] for i in open_ended], **to_answer, **how)
-            generated = dict(zip(open_ended, answers, strict=True))
-            how |= {"exact_match": exact_match, "generated": generated, "decoding": decoding}
-            scores += score_items(model, examples, encoded, **how)
-    return scores, n_too_long
+    items, n_too_long = _scored(model, tokenizer, spec, shown, source.exact_match, asked)
+    documents = source.reference(spec.data, spec.evaluate.n_reference) if spec.evaluate.n_reference else []
+    more, n_more_too_long = _scored(model, tokenizer, spec, documents, False)
+    return items + more, n_too_long + n_more_too_long
+
+
+def _scored(
+    model: Any,
+    tokenizer: Any,
+    spec: RunSpec,
+    examples: list[Example],
+    exact_match: bool,
+    asked: list[Example] | None = None,
+) -> tuple[tuple[tuple[Any, ...], ...], int]:
+    """Return the scores of the items that fit the model, all their options included, and how many do not.
+
+    Answers are decoded as the evaluation says where ``asked`` are the items before any perturbation, else plainly.
+    """
+    if not examples:
+        return (), 0
+    context_length = _context_length(spec.base) - virtual_tokens(model)
+    how = {"pad_id": pad_id(tokenizer), "dtype": spec.base.dtype}
+    encoded, _ = encode(examples, tokenizer, max_length=context_length)
+    decoding = Decoding() if asked is None else _decoding(spec, tokenizer, asked, examples, encoded)
+    offered = {row.example_index: option_rows(examples[row.example_index], tokenizer) for row in encoded}
+    longest = {index: max((len(row.input_ids) for row in rows), default=0) for index, rows in offered.items()}
+    encoded = [
+        row for row in encoded if longest[row.example_index] <= context_length and decoding.knows(row.example_index)
+    ]
+    kept = [row.example_index for row in encoded]
+    offered = {index: offered[index] for index in kept if examples[index].options}
+    with decoding.on(model):
+        generated = _generated(model, tokenizer, spec, examples, encoded, decoding)
+        chosen = choose(model, offered, examples, score=spec.evaluate.option_score, **how)
+        how |= {"exact_match": exact_match, "generated": generated, "chosen": chosen, "decoding": decoding}
+        return score_items(model, examples, encoded, **how), len(examples) - len(encoded)
+
+
+def _generated(
+    model: Any, tokenizer: Any, spec: RunSpec, examples: list[Example], encoded: list[Encoded], decoding: Decoding
+) -> dict[int, str]:
+    """Return what the model says to open-ended items and, where generated answers are asked for, to others that ask."""
+    limits: dict[int, int] = {}
+    for row in encoded:
+        example = examples[row.example_index]
+        if example.constraints:
+            limits[row.example_index] = spec.evaluate.max_new_tokens
+        elif spec.evaluate.answers == "generated" and not example.options and len(example.turns) > 1:
+            n_answer = len(row.input_ids) - len(encode_prompt(example, tokenizer))
+            limits[row.example_index] = room_for(n_answer)
+    context_length = _context_length(spec.base) - virtual_tokens(model)
+    how = {"pad_id": pad_id(tokenizer), "dtype": spec.base.dtype, "context_length": context_length}
+    how |= {"most_new": list(limits.values()), "decoding": decoding.take(list(limits))}
+    answers = responses(model, tokenizer, [examples[index] for index in limits], **how)
+    return dict(zip(limits, answers, strict=True))
 
 
 def _asked(spec: RunSpec) -> list[Example]:

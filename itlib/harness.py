@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from itlib.encoder_decoder import is_encoder_decoder
 from itlib.errors import InputError, RunError, did_you_mean
 from itlib.execute import load_base, pad_id, run_one
 from itlib.packing import virtual_tokens
@@ -229,6 +230,8 @@ def _language_model(spec: RunSpec, store: Store) -> Any:
             return renderer_of(self.tokenizer).template
 
     model, tokenizer = load_base(spec)
+    if is_encoder_decoder(model):
+        raise InputError(f"run {key(spec)} tuned an encoder-decoder; benchmarks take causal models only")
     if spec.data.n_train:
         model = load_tuned(model, spec, store.weights(spec))
     if virtual_tokens(model):

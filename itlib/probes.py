@@ -97,18 +97,20 @@ class Prober:
             "instruction_following_full": float(np.mean(answers[:n])),
             "instruction_following_truncated": float(np.mean(answers[n:])),
         }
-        items = self._scored(model, self._items, {i: text for i, (text, _) in enumerate(said[:n])})
+        texts = {i: text for i, (text, _) in enumerate(said[:n]) if self._items[i].constraints}
+        items = self._scored(model, self._items, texts, closed=True)
         for name in ("exact_match", "graded"):
             scores = [item[name] for item in items if item[name] is not None]
             if scores:
                 row[name] = float(np.mean(scores))
         if self._reference:
-            documents = self._scored(model, self._reference, {})
+            documents = self._scored(model, self._reference, {}, closed=False)
             row["reference_loss"] = sum(d["nll"] for d in documents) / sum(d["n_tokens"] for d in documents)
         return row
 
-    def _scored(self, model: Any, examples: Sequence[Example], generated: dict[int, str]) -> list[dict[str, Any]]:
+    def _scored(
+        self, model: Any, examples: Sequence[Example], generated: dict[int, str], *, closed: bool
+    ) -> list[dict[str, Any]]:
         encoded, _ = encode(examples, self._tokenizer, max_length=self._context_length)
-        closed = bool(generated)
         scores = score_items(model, examples, encoded, exact_match=closed, generated=generated, **self._how)
         return [dict(zip(ITEM_COLUMNS, score, strict=True)) for score in scores]

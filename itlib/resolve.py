@@ -12,8 +12,10 @@ from typing import Any
 from itlib import selection
 from itlib.batching import BUDGET_UNITS, TOKEN_UNITS
 from itlib.errors import InputError, did_you_mean
+from itlib.models import is_encoder_decoder
 from itlib.models._folder import ATTENTION
 from itlib.objectives import check_objective
+from itlib.options import OPTION_SCORES
 from itlib.ordering import NEEDS_FAMILIES, NEEDS_SECOND_PART, ORDERS, kept_count
 from itlib.packing import KERNEL
 from itlib.probes import SPACINGS, probe_evaluation
@@ -23,11 +25,14 @@ from itlib.train import SCHEDULES
 from itlib.training_set import document_count
 from itlib.workbench import target_evaluation
 
+OPTIONS_VERSION = 1  # raise when options are read or scored otherwise; named only for data that has them
 CORE_VERSION = 2  # raise when training or evaluation code changes what a number means
-LOOP_LIMIT = 50_000_000  # parameters; larger models go through transformers.Trainer
+LOOP_LIMIT = 50_000_000  # parameters; larger causal models go through transformers.Trainer
+ENCODER_DECODER_SELECTORS = ("random", "stratified", "longest", "shortest", "bm25")  # they ask no model for a loss
 TRAINERS = ("auto", "loop", "transformers")
 DTYPES = ("float32", "bfloat16")
 SPLITS = ("dev", "test")
+ANSWERS = ("teacher_forced", "generated")
 INITIALISATIONS = ("pretrained", "random")
 DEVICES = ("cpu", "cuda")
 STEERABLE = ("sdpa", "eager", KERNEL)
@@ -62,6 +67,11 @@ def resolve(spec: RunSpec) -> RunSpec:
             raise InputError(f"target_families: {error}") from None
     n_examples = _check_training(replace(spec, data=data), source) if data.n_train > 0 else 0
     _check_budget(spec.train, n_examples)
+    if spec.evaluate.answers == "generated" and _holds_documents(source, data):
+        raise InputError(f"answers: {data.data_path} holds plain documents, which ask nothing; leave it out")
+    encoder_decoder = is_encoder_decoder(base)
+    if encoder_decoder:
+        _check_encoder_decoder(replace(spec, data=data), source)
     context = models.get(base.model).context_length(base)
     if 0 < context < data.max_length:
         raise InputError(f"max_length: {data.max_length} is above the {context} positions that the model was built for")
@@ -70,13 +80,19 @@ def resolve(spec: RunSpec) -> RunSpec:
         raise InputError(f"n_virtual_tokens: {longest} are above the {context} positions that the model was built for")
     train = spec.train
     if train.trainer == "auto":
-        small = models.get(base.model).parameters(base) <= LOOP_LIMIT
-        train = replace(train, trainer="loop" if small else "transformers")
+        ours = encoder_decoder or models.get(base.model).parameters(base) <= LOOP_LIMIT
+        train = replace(train, trainer="loop" if ours else "transformers")
     if data.n_train > 0:
         check_objective(train, data, source)
         if spec.tuning.first_steps and train.trainer != "loop":
             raise InputError("first_steps: a first stage runs in our own loop only; set trainer: loop")
-    resolved = replace(spec, base=base, data=data, train=train, components=_components(spec, scorer))
+    components = _components(spec, scorer)
+    evaluate = spec.evaluate
+    if hasattr(source, "has_options") and source.has_options(data):
+        components += (f"options {OPTIONS_VERSION}",)
+    else:
+        evaluate = replace(evaluate, option_score=EvalSpec().option_score)
+    resolved = replace(spec, base=base, data=data, train=train, evaluate=evaluate, components=components)
     return _without_ignored(resolved)
 
 
@@ -151,6 +167,8 @@ def _check_choices(spec: RunSpec) -> None:
         ("attention", spec.base.attention, ATTENTION),
         ("split", spec.evaluate.split, SPLITS),
         ("probe_spacing", spec.evaluate.probe_spacing, SPACINGS),
+        ("answers", spec.evaluate.answers, ANSWERS),
+        ("option_score", spec.evaluate.option_score, OPTION_SCORES),
         ("device", spec.device, DEVICES),
     ):
         if value not in choices:
@@ -250,6 +268,35 @@ def _check_training(spec: RunSpec, source: Any) -> int:
         except InputError as error:
             raise InputError(f"probe_items: {error}") from None
     return n_examples
+
+
+def _holds_documents(source: Any, data: DataSpec) -> bool:
+    return hasattr(source, "rows") and source.rows(data).parsed.format == "text"
+
+
+def _check_encoder_decoder(spec: RunSpec, source: Any) -> None:
+    """Refuse what needs a model that reads and writes one text, for resolved data."""
+    data, evaluate = spec.data, spec.evaluate
+    selectable = ", ".join(ENCODER_DECODER_SELECTORS)
+    documents = _holds_documents(source, data)
+    for wrong, told in (
+        (documents, f"data: {data.data_path} holds plain documents; give prompts with answers"),
+        (spec.train.trainer == "transformers", "trainer: 'transformers' tunes causal models only; use loop"),
+        (spec.train.objective != "response", f"objective: '{spec.train.objective}' is for causal models; use response"),
+        (spec.tuning.method not in ("full", "lora"), f"method: '{spec.tuning.method}' is for causal models"),
+        (data.pretraining_share > 0, "pretraining_share: documents have no prompt; set it to 0"),
+        (data.n_train and data.selector not in ENCODER_DECODER_SELECTORS,
+         f"selector: '{data.selector}' scores with a causal model; use one of {selectable}"),
+        (data.n_train and data.augmentation != "none", f"augmentation: '{data.augmentation}' needs a causal model"),
+        (evaluate.n_probes > 0, "n_probes: probes are for causal models; set it to 0"),
+        (evaluate.contrast != "none", "contrast: it is for causal models; set it to none"),
+        (evaluate.steering > 0, "steering: it is for causal models; set it to 0"),
+        (spec.tuning.first_steps > 0, "first_steps: a first stage is for causal models; set it to 0"),
+        (evaluate.n_reference > 0 and not hasattr(source, "rows"),
+         "n_reference: reference texts have no prompt; set it to 0"),
+    ):  # fmt: skip
+        if wrong:
+            raise InputError(f"{told} (the model is an encoder-decoder)")
 
 
 def _check_budget(train: TrainSpec, n_examples: int) -> None:

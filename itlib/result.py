@@ -25,7 +25,9 @@ class RunResult:
         items: One tuple per evaluated item, in the order of ``ITEM_COLUMNS``. ``nll`` is the summed negative
             log-likelihood of the supervised tokens in nats; scores that an item does not define are None. An
             open-ended item has ``graded``, the share of its constraints that the text ``generated`` fulfils, and no
-            exact match; for every other item ``generated`` is empty.
+            exact match. ``exact_match`` of an item with options says whether the right one was chosen; ``generated`` is
+            the option chosen. For every other item ``generated`` is the text that was matched where the evaluation asks
+            for generated answers, and empty otherwise.
         curve: Training loss (nats per supervised token) and gradient norm at evenly spaced steps.
         totals: Counts of the whole run: steps, tokens, supervised tokens, parameters, audit of the loss mask.
         provenance: Versions, commit, device and wall time. Never part of a comparison between two results.

@@ -33,6 +33,15 @@ DEFAULT_TEMPLATE = (
     "{% endfor %}"
 )
 
+# For sequence-to-sequence models: what stands before the first end of sequence is for the encoder. Turns before the
+# last answer are joined by blank lines, without names of roles: a single instruction reaches the encoder as it is.
+ENCODER_DECODER_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if loop.last %}{{ eos_token }}{{ message.content }}{{ eos_token }}"
+    "{% else %}{% if not loop.first %}{{ '\\n\\n' }}{% endif %}{{ message.content }}{% endif %}"
+    "{% endfor %}"
+)
+
 _FIXED_DATE = "{% macro strftime_now(format) %}01 Jan 2025{% endmacro %}"
 _PLACEHOLDER = "itlib-{}-content"
 _PLACEHOLDER_PATTERN = re.compile(r"itlib-(\d+)-content")
@@ -58,6 +67,7 @@ class Renderer:
         if backend is None:
             raise InputError(f"tokenizer {tokenizer.name_or_path or type(tokenizer).__name__} has no fast version")
         self.template = tokenizer.get_chat_template() if tokenizer.chat_template else DEFAULT_TEMPLATE
+        self.encoder_decoder = self.template == ENCODER_DECODER_TEMPLATE
         if "strftime_now" in self.template:
             self.template = _FIXED_DATE + self.template
         state = json.loads(backend.to_str())
@@ -81,6 +91,8 @@ class Renderer:
             if "assistant" not in roles or roles[-1] != "assistant":
                 raise InputError(f"a conversation must end in an assistant turn, got {' '.join(roles) or 'no turns'}")
             plain = roles == ("assistant",)
+            if plain and self.encoder_decoder:
+                raise InputError("a plain document leaves an encoder nothing to read; give prompts with answers")
             literals = ["", ""] if plain else self._literals(tokenizer, roles)
             self._skeletons[roles] = self._segments(roles, literals, add_bos=plain or not tokenizer.chat_template)
         return self._skeletons[roles]
@@ -108,8 +120,10 @@ class Renderer:
             raise InputError("the chat template ends no answer with a control token and the tokenizer has no eos token")
         segments = [Segment(ids=(self.bos if add_bos else ()) + ids[0])]
         for turn, role in enumerate(roles):
-            answer = role == "assistant"
-            first = turn == 0 and not texts[0]
+            # A decoder has one answer to give. Either side reads its text as one of its own, so that each turn begins
+            # as a text does: with the dummy space where the tokenizer puts one.
+            answer = role == "assistant" and (not self.encoder_decoder or turn + 1 == len(roles))
+            first = self.encoder_decoder or (turn == 0 and not texts[0])
             segments.append(Segment(turn=turn, lead=leads[turn], first=first, supervised=answer))
             following = ids[turn + 1]
             if not answer:

@@ -171,6 +171,10 @@ class EvalSpec(_Part):
     most ``max_new_tokens`` tokens, is kept, and ``graded`` is 1 where it is right. ``injection`` puts another task's
     instruction into every item, at each of several places joined by "+" ("absent+start+end"; "absent" asks the item as
     it is); see ``itlib.injections``. Such items are answered freely.
+
+    ``option_score`` is what an item with options compares, "sum" or "mean" log-likelihood; see ``itlib.options``.
+    ``answers`` is "generated" where the text that the model generates is to match in every other closed item, and not
+    its most likely token after each of the right ones ("teacher_forced"); see ``itlib.evaluate``.
     """
 
     split: str = "test"
@@ -192,6 +196,8 @@ class EvalSpec(_Part):
     free_answers: bool = _added(False)
     max_new_tokens: int = _added(32)
     injection: str = _added("none")
+    option_score: str = _added("sum")
+    answers: str = _added("teacher_forced")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ What this settles where whole-string tokenisation would leave it open:
   row gives back its text.
 * Everything from the first token of an answer to its stop token is supervised. A template that puts no control token
   after the answer gets the end-of-sequence token there. What follows the last stop token is cut off.
+* For a sequence-to-sequence model only the last answer is supervised: the encoder reads all that stands before it.
 * Templates that print today's date print a fixed one: a run must not depend on the day.
 """
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from itlib.batching import pad_right
+from itlib.encoder_decoder import answer_logits, is_encoder_decoder
 from itlib.ordering import Traits, training_steps
 from itlib.packing import is_packed, packed, virtual_tokens
 from itlib.spec import TrainSpec
@@ -59,22 +61,15 @@ def learning_rate_factor(step: int, n_steps: int, schedule: str, warmup_fraction
     return 1.0 - progress
 
 
-def pad_right(rows: Sequence[np.ndarray], fill: int) -> np.ndarray:
-    """Stack rows of different length into one array of dtype int64, filled on the right."""
-    padded = np.full((len(rows), max(map(len, rows))), fill, dtype=np.int64)
-    for i, row in enumerate(rows):
-        padded[i, : len(row)] = row
-    return padded
-
-
 def response_logits(model: Any, batch: Sequence[Encoded], pad_id: int) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
     """Return float32 logits that predict the supervised tokens of a batch, one row per token.
 
     The language-model head runs on few other places. A model with the kernel "packed" sees no padding at all, see
-    ``itlib.packing``; any other gets rows padded on the right, without an attention mask: see ``itlib.batching``.
+    ``itlib.packing``; any other gets rows padded on the right, without an attention mask: see ``itlib.batching``. A
+    sequence-to-sequence model reads the prompt and is asked for the answer: see ``itlib.encoder_decoder``.
 
     Args:
-        model: A causal language model.
+        model: A causal or a sequence-to-sequence language model.
         batch: Token rows. The first token of a row is never predicted.
         pad_id: Token id for padding; it is never seen by a real token.
 
@@ -84,6 +79,8 @@ def response_logits(model: Any, batch: Sequence[Encoded], pad_id: int) -> tuple[
     """
     import torch
 
+    if is_encoder_decoder(model):
+        return answer_logits(model, batch, pad_id)
     device = next(model.parameters()).device
     masks = [np.concatenate([[False], e.response_mask[1:]]) for e in batch]
     row_of = np.repeat(np.arange(len(batch)), [mask.sum() for mask in masks])

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from itlib.batching import pad_right
 from itlib.ordering import Traits, training_steps
 from itlib.spec import TrainSpec, stream
 from itlib.template import Encoded
-from itlib.train import OnStep, TrainingTrace, finite, learning_rate_factor, pad_right
+from itlib.train import OnStep, TrainingTrace, finite, learning_rate_factor
 
 IGNORED = -100  # the label that transformers leaves out of the loss
 

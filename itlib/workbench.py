@@ -20,6 +20,7 @@ from itlib.augmentations import AugmentationContext
 from itlib.errors import InputError, RunError
 from itlib.example import Example
 from itlib.features import Features
+from itlib.models import is_encoder_decoder
 from itlib.registry import methods, models, sources
 from itlib.selectors import Checkpoint, SelectionContext, canonical
 from itlib.selectors._ledger import Ledger
@@ -63,6 +64,8 @@ def scorer_model(name: str, seed: int) -> ModelSpec:
         asked = ModelSpec(**resolve_name(name))
     except InputError as error:
         raise InputError(f"scorer: {error}; or base, or warm-N for the base tuned on N examples") from None
+    if is_encoder_decoder(asked):
+        raise InputError(f"scorer: '{name}' is an encoder-decoder, which scores no example; name a causal model")
     model = models.get(asked.model)
     if hasattr(model, "base_seeds"):
         shipped = model.base_seeds()

@@ -175,9 +175,9 @@ def test_a_local_model_is_checked_before_any_run(folder):
     local = {"model": "local", "model_path": str(folder), "max_length": 64}
     assert resolve(with_fields(RunSpec(), **local)).base.model_fingerprint
     edit_config(folder, model_type="lama")
-    refused("model_type 'lama' is no causal language model known here .did you mean 'llama'", **local)
-    edit_config(folder, model_type="t5")
-    refused("model_type 't5' is no causal", **local)
+    refused("model_type 'lama' is no language model known here .did you mean 'llama'", **local)
+    edit_config(folder, model_type="vit")
+    refused("model_type 'vit' is no", **local)
     edit_config(folder, model_type=None)
     refused("has no model_type", **local)
     edit_config(folder, model_type="llama")

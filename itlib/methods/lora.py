@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from itlib.encoder_decoder import is_encoder_decoder
 from itlib.registry import methods
 from itlib.spec import MethodSpec, ModelSpec
 
@@ -19,7 +20,7 @@ class LoRA:
         """Wrap the model with fresh adapters: A random, B zero, so the model starts unchanged."""
         from peft import LoraConfig, get_peft_model
 
-        return get_peft_model(model, self._config(LoraConfig, spec))
+        return get_peft_model(model, self._config(LoraConfig, spec, model))
 
     def save(self, model: Any, folder: Path, base: ModelSpec) -> None:
         """Write the adapter as safetensors, with the fingerprint of the base it belongs to."""
@@ -34,11 +35,10 @@ class LoRA:
 
         return PeftModel.from_pretrained(model, folder).eval()
 
-    def _config(self, config: Any, spec: MethodSpec) -> Any:
+    def _config(self, config: Any, spec: MethodSpec, model: Any) -> Any:
         targets = spec.targets if spec.targets == "all-linear" else spec.targets.split(",")
-        return config(
-            r=spec.rank, lora_alpha=spec.alpha, lora_dropout=0.0, target_modules=targets, task_type="CAUSAL_LM"
-        )
+        task = "SEQ_2_SEQ_LM" if is_encoder_decoder(model) else "CAUSAL_LM"
+        return config(r=spec.rank, lora_alpha=spec.alpha, lora_dropout=0.0, target_modules=targets, task_type=task)
 
 
 methods.register("lora")(LoRA())

@@ -1,10 +1,17 @@
-"""Base models. A registered model answers ``resolve``, ``load``, ``parameters`` and ``context_length``."""
+"""Base models. A registered model answers ``resolve``, ``load``, ``parameters`` and ``context_length``.
+
+One that may be a sequence-to-sequence model also answers ``encoder_decoder``.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from itlib.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from itlib.spec import ModelSpec
 
 
 def existing(text: str) -> Path | None:
@@ -14,6 +21,14 @@ def existing(text: str) -> Path | None:
         return path if path.exists() else None
     except (OSError, ValueError, RuntimeError):  # too long, a NUL byte, an unknown user's home, a locked folder
         return None
+
+
+def is_encoder_decoder(model: ModelSpec) -> bool:
+    """Return whether a spec names a sequence-to-sequence model; none is shipped."""
+    from itlib.registry import models
+
+    registered = models.get(model.model)
+    return hasattr(registered, "encoder_decoder") and registered.encoder_decoder(model)
 
 
 def resolve_name(text: str) -> dict[str, str]:

@@ -10,8 +10,10 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from itlib.encoder_decoder import KINDS
 from itlib.errors import InputError, did_you_mean
 from itlib.packing import KERNEL, keeps_rows_apart, register_kernel
+from itlib.segments import ENCODER_DECODER_TEMPLATE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -32,6 +34,7 @@ _OTHER_FILES = (
     "vocab.txt",
     "merges.txt",
     "tokenizer.model",
+    "spiece.model",
     "chat_template.jinja",
 )
 _TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.txt", "tekken.json")
@@ -87,9 +90,19 @@ def _check_kind(folder: Path, config: dict[str, Any]) -> None:
     kind = config.get("model_type")
     if not isinstance(kind, str) or not kind:
         raise InputError(f"{folder}/config.json has no model_type, such as llama")
+    if kind in KINDS:
+        return
+    if config.get("is_encoder_decoder") is True:
+        known = ", ".join(KINDS)
+        raise InputError(f"{folder}/config.json: encoder-decoders of type '{kind}' are not read here, only {known}")
     if kind not in KNOWN:
-        hint = did_you_mean(kind, KNOWN)
-        raise InputError(f"{folder}/config.json: model_type '{kind}' is no causal language model known here{hint}")
+        hint = did_you_mean(kind, [*KNOWN, *KINDS])
+        raise InputError(f"{folder}/config.json: model_type '{kind}' is no language model known here{hint}")
+
+
+def is_encoder_decoder(folder: Path) -> bool:
+    """Return whether a model folder holds a sequence-to-sequence model."""
+    return read_json(folder / "config.json").get("model_type") in KINDS
 
 
 def _attention_keys(config: dict[str, Any]) -> list[str]:
@@ -140,6 +153,8 @@ def header(path: Path) -> dict[str, dict[str, Any]]:
 def count_parameters(folder: Path) -> int:
     """Return the number of parameters from the headers of the weight files; a tied output layer counts once."""
     shapes = {name: entry["shape"] for path in weight_files(folder) for name, entry in header(path).items()}
+    if "shared.weight" in shapes:  # both embeddings of T5; older files hold copies of it
+        shapes = {name: shape for name, shape in shapes.items() if not name.endswith("coder.embed_tokens.weight")}
     output = shapes.get("lm_head.weight")
     if read_json(folder / "config.json").get("tie_word_embeddings") and list(shapes.values()).count(output) > 1:
         shapes.pop("lm_head.weight", None)  # stored twice; some files hold only this one of the two
@@ -191,15 +206,19 @@ def load_folder(
     if attention not in ATTENTION:
         raise InputError(f"attention is '{attention}'; known: {', '.join(ATTENTION)}")
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    encoder_decoder = is_encoder_decoder(folder)
+    if attention == KERNEL and encoder_decoder:
+        raise InputError(f"attention: '{KERNEL}' is for causal models; use sdpa for the encoder-decoder {folder}")
     if attention == KERNEL:
         register_kernel()
+    kind = AutoModelForSeq2SeqLM if encoder_decoder else AutoModelForCausalLM
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
-        model, report = AutoModelForCausalLM.from_pretrained(
+        model, report = kind.from_pretrained(
             folder,
             dtype=torch.float32,
             attn_implementation=attention,
@@ -214,6 +233,15 @@ def load_folder(
     if report["missing_keys"]:
         missing = sorted(map(str, report["missing_keys"]))
         raise InputError(f"{folder} lacks {len(missing)} weights that its config asks for, first {missing[0]}")
+    _fit_tokenizer(folder, tokenizer, model)
+    model.eval()
+    if attention == KERNEL and not keeps_rows_apart(model):
+        raise InputError(f"attention: '{KERNEL}' mixes rows in a model of type {model.config.model_type}; use sdpa")
+    return model, tokenizer
+
+
+def _fit_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """Refuse a tokenizer that does not belong to the model; give it what it lacks for padding and for an encoder."""
     rows = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
         raise InputError(f"{folder}: the tokenizer has {len(tokenizer)} tokens but the model only {rows} embeddings")
@@ -221,7 +249,7 @@ def load_folder(
         raise InputError(f"{folder}: the tokenizer has no end-of-sequence token (eos_token in tokenizer_config.json)")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    model.eval()
-    if attention == KERNEL and not keeps_rows_apart(model):
-        raise InputError(f"attention: '{KERNEL}' mixes rows in a model of type {model.config.model_type}; use sdpa")
-    return model, tokenizer
+    if is_encoder_decoder(folder):
+        if tokenizer.chat_template:
+            raise InputError(f"{folder}: an encoder-decoder with a chat template of its own is not read here")
+        tokenizer.chat_template = ENCODER_DECODER_TEMPLATE

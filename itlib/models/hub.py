@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from itlib.errors import InputError
 from itlib.hub import snapshot
 from itlib.models._adapter import MODEL_FILES
-from itlib.models._folder import check_folder, context_length, count_parameters, fingerprint, load_folder
+from itlib.models._folder import (
+    check_folder,
+    context_length,
+    count_parameters,
+    fingerprint,
+    is_encoder_decoder,
+    load_folder,
+)
 from itlib.registry import models
 from itlib.spec import ModelSpec
 
@@ -47,6 +54,10 @@ class HubModel:
     def context_length(self, model: ModelSpec) -> int:
         """Return how many positions the model was built for; 0 where its config does not say."""
         return context_length(self._snapshot(model)[0])
+
+    def encoder_decoder(self, model: ModelSpec) -> bool:
+        """Return whether the model is a sequence-to-sequence model."""
+        return is_encoder_decoder(self._snapshot(model)[0])
 
     def _snapshot(self, model: ModelSpec) -> tuple[Path, str]:
         if not model.model_path:

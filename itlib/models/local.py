@@ -15,7 +15,14 @@ from itlib.models._adapter import (
     recorded_base,
     write_adapter_base,
 )
-from itlib.models._folder import check_folder, context_length, count_parameters, fingerprint, load_folder
+from itlib.models._folder import (
+    check_folder,
+    context_length,
+    count_parameters,
+    fingerprint,
+    is_encoder_decoder,
+    load_folder,
+)
 from itlib.registry import models
 from itlib.spec import ModelSpec
 
@@ -74,6 +81,11 @@ class LocalModel:
         """Return how many positions the model was built for; 0 where its config does not say."""
         folder = self.folder(model)
         return context_length(base_folder(folder) if is_adapter(folder) else folder)
+
+    def encoder_decoder(self, model: ModelSpec) -> bool:
+        """Return whether the model is a sequence-to-sequence model."""
+        folder = self.folder(model)
+        return is_encoder_decoder(base_folder(folder) if is_adapter(folder) else folder)
 
     def folder(self, model: ModelSpec) -> Path:
         """Return the folder that ``model`` names."""

@@ -5,6 +5,9 @@ Turns before the first user turn are dropped, neighbouring turns of one role are
 assistant turn are dropped; all three are counted. A function call is an assistant turn, an observation a tool turn.
 An empty turn, an unknown role or a conversation without a user turn and an answer makes a bad row. Outer white space
 of every text is removed.
+
+A row with one answer (Alpaca, prompt/completion, question/answer) may bring ``options`` or ``choices``: a list of two
+or more different texts, the answer among them. Where cells hold text only, as in CSV, the list is written as JSON.
 """
 
 from __future__ import annotations
@@ -29,6 +32,10 @@ FORMATS: dict[str, tuple[str, ...]] = {
     "question-answer": ("question", "answer"),
     "text": ("text",),
 }
+
+WITH_OPTIONS = ("alpaca", "prompt-completion", "question-answer")
+OPTION_KEYS = ("options", "choices")
+OPTIONS_NOTE = "rows with options"
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -89,7 +96,9 @@ def parse_records(name: str, container: str, records: list[Record]) -> Parsed:
             bad.append((record.line, record.problem))
             continue
         try:
-            conversations = _PARSERS[layout](_row(record, layout))
+            row = _row(record, layout)
+            conversations = _PARSERS[layout](row)
+            options = _options(row, conversations[0][-1].content, notes) if layout in WITH_OPTIONS else ()
         except _BadRow as fault:
             bad.append((record.line, str(fault)))
             continue
@@ -100,7 +109,8 @@ def parse_records(name: str, container: str, records: list[Record]) -> Parsed:
                 bad.append((record.line, str(fault)))
                 continue
             suffix = f".{part}" if len(conversations) > 1 else ""
-            examples.append(Example(id=f"row-{number}{suffix}", turns=turns, gold=turns[-1].content))
+            gold = turns[-1].content
+            examples.append(Example(id=f"row-{number}{suffix}", turns=turns, gold=gold, options=options))
     repeated = len(examples) - len({example.turns for example in examples})
     if repeated:
         notes["duplicated rows"] = repeated
@@ -202,6 +212,39 @@ def _items(row: dict, key: str, *, optional: bool = False) -> list:
     if not isinstance(value, list) or not value:
         raise _BadRow(f"'{key}' is {'an empty list' if value == [] else _kind(value)}, not a list of entries")
     return value
+
+
+def _options(row: dict, answer: str, notes: Counter[str]) -> tuple[str, ...]:
+    """Return the options of a row, none where it brings none; ``_BadRow`` where they cannot be chosen from."""
+    keys = [key for key in OPTION_KEYS if not _absent(row.get(key))]
+    if not keys:
+        return ()
+    notes[OPTIONS_NOTE] += 1
+    if len(keys) > 1:
+        raise _BadRow(f"both '{keys[0]}' and '{keys[1]}'; leave one out")
+    key, entries = keys[0], _listed(row[keys[0]])
+    if not isinstance(entries, (list, tuple)) or len(entries) < 2:
+        found = f"a list of {len(entries)}" if isinstance(entries, (list, tuple)) else _kind(entries)
+        raise _BadRow(f"'{key}' is {found}, not a list of two or more texts")
+    numbered = {f"entry {number}": entry for number, entry in enumerate(entries, start=1)}
+    options = tuple(_text(numbered, name, where=f"'{key}' ") for name in numbered)
+    if len(set(options)) < len(options):
+        raise _BadRow(f"'{key}' names {next(o for o in options if options.count(o) > 1)!r} twice")
+    if answer not in options:
+        raise _BadRow(f"the answer {answer[:60]!r} is not among the {len(options)} '{key}'")
+    return options
+
+
+def _absent(value: object) -> bool:
+    return value is None or value != value or (isinstance(value, str) and not value.strip())
+
+
+def _listed(value: object) -> object:
+    """Return what a text spells as JSON, for files whose cells hold text only; anything else as it is."""
+    try:
+        return json.loads(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
+    except (ValueError, RecursionError):
+        return value
 
 
 def _system(row: dict) -> list[Turn]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from itlib.errors import InputError
 from itlib.example import Example
-from itlib.sources._formats import Parsed
+from itlib.sources._formats import OPTIONS_NOTE, Parsed
 from itlib.spec import DataSpec, EvalSpec
 
 POLICIES = ("refuse", "quarantine")
@@ -172,6 +172,10 @@ class RowSource:
             raise InputError(f"source '{self.name}' has no other task to inject; leave injection at none")
         if evaluation.eval_language != "first":
             raise InputError(f"source '{self.name}' has one language only; leave eval_language out")
+
+    def has_options(self, data: DataSpec) -> bool:
+        """Return whether any row brings options to choose from; such rows are scored by the choice."""
+        return OPTIONS_NOTE in self._checked(data).parsed.notes
 
     def pool(self, data: DataSpec, *, seed: int) -> list[Example]:
         """Return the training pool in file order. ``seed`` plays no part: a file is what it is."""
