@@ -13,7 +13,7 @@ from itlib import selection
 from itlib.batching import BUDGET_UNITS, TOKEN_UNITS
 from itlib.errors import InputError, did_you_mean
 from itlib.models._folder import ATTENTION
-from itlib.objectives import check_objective
+from itlib.objectives import check_objective, written_options
 from itlib.ordering import NEEDS_FAMILIES, NEEDS_SECOND_PART, ORDERS, kept_count
 from itlib.probes import probe_evaluation
 from itlib.registry import Registry, augmentations, methods, models, objectives, perturbations, selectors, sources
@@ -107,6 +107,7 @@ def _without_ignored(spec: RunSpec) -> RunSpec:
         data = replace(data, mix_families=())
     if data.selector == "random" and data.augmentation == "none":
         data = replace(data, **_no_choice(data, "selector", "describe_selection"))
+    train = replace(train, objective_options=written_options(train))
     if train.order != "dual_stage":
         train = replace(train, kept_fraction=TrainSpec().kept_fraction)
     if evaluate.n_probes == 0:
