@@ -14,7 +14,7 @@ from itlib.batching import BUDGET_UNITS, TOKEN_UNITS
 from itlib.errors import InputError, did_you_mean
 from itlib.models import is_encoder_decoder
 from itlib.models._folder import ATTENTION
-from itlib.objectives import check_objective
+from itlib.objectives import check_objective, written_options
 from itlib.options import OPTION_SCORES
 from itlib.ordering import NEEDS_FAMILIES, NEEDS_SECOND_PART, ORDERS, kept_count
 from itlib.packing import KERNEL
@@ -128,6 +128,7 @@ def _without_ignored(spec: RunSpec) -> RunSpec:
         data = replace(data, mix_phrasing_set="")
     if data.selector == "random" and data.augmentation == "none":
         data = replace(data, **_no_choice(data, "selector", "describe_selection"))
+    train = replace(train, objective_options=written_options(train))
     if train.order != "dual_stage":
         train = replace(train, kept_fraction=TrainSpec().kept_fraction)
     if evaluate.n_probes == 0:

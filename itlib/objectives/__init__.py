@@ -14,7 +14,7 @@ same gradient however a step is cut. Objectives run in our loop only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,13 @@ def objective_of(spec: TrainSpec) -> Any:
     """
     kind = objectives.get(spec.objective)
     return kind(**options(kind, spec.objective_options, spec.objective, KEY))
+
+
+def written_options(spec: TrainSpec) -> tuple[str, ...]:
+    """Return the options of a run in one spelling: those that differ from their defaults, in their own order."""
+    objective = objective_of(spec)
+    values = [(field.name, getattr(objective, field.name), field.default) for field in fields(objective)]
+    return tuple(f"{name}={value}" for name, value, default in values if value != default)
 
 
 def check_objective(train: TrainSpec, data: DataSpec, source: Any) -> None:

@@ -296,6 +296,13 @@ def test_the_default_objective_is_in_no_digest():
     assert untuned == small.resolved(n_train=0)
 
 
+def test_options_have_one_spelling():
+    plain = small.resolved(objective="coin", objective_options=["tau=0.1", "weight=5"])
+    assert small.resolved(objective="coin", objective_options=["weight=5.0", "contrast_batch=2", "tau=1e-1"]) == plain
+    assert plain.train.objective_options == ("tau=0.1", "weight=5.0")
+    assert small.resolved(objective="kl_align", objective_options=["weight=1"]).train.objective_options == ()
+
+
 REFUSED = {
     "unknown objective": ({"objective": "coinn"}, "did you mean 'coin'"),
     "unknown option": ({"objective": "coin", "objective_options": ["taw=1"]}, "'coin' has no option 'taw'.*'tau'"),
