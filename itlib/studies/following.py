@@ -153,13 +153,16 @@ def chain_designs(params: FollowingParams, base: RunSpec) -> dict[str, RunSpec]:
     """Return the runs on chains: single operations, or single ones and pairs, with their steps.
 
     Both arms train on equally many tokens of equally many examples. They are asked for one to five operations and
-    answer freely, since steps can be right where the whole is not.
+    answer freely, since steps can be right where the whole is not. The list and the names of the operations are the
+    whole question: a chain is its own instruction, and no other words have to be understood.
     """
     common = with_fields(
         base,
         n_train=params.chain_size,
         budget=params.chain_tokens,
         budget_unit="tokens",
+        phrasing_set="none",
+        eval_phrasing_set="none",
         eval_families=chain_families(LENGTHS),
         n_eval=params.n_chains,
         free_answers=True,
