@@ -72,6 +72,7 @@ def execute(spec: RunSpec, store: Store | None = None) -> RunResult:
     device = _device(spec.device)
     with fixed_threads(spec.threads), torch.random.fork_rng(devices=_cuda_devices(spec.device)):
         model, tokenizer = load_base(spec)
+        _check_room(spec, tokenizer)
         model = model.to(device)
         prober = _prober(spec, tokenizer)
         weights = store.weights(spec) if store is not None and prober is None else None
@@ -160,13 +161,10 @@ def _evaluate(model: Any, tokenizer: Any, spec: RunSpec) -> tuple[tuple[tuple[An
     scores: tuple[tuple[Any, ...], ...] = ()
     n_too_long = 0
     reference = source.reference(spec.data, spec.evaluate.n_reference) if spec.evaluate.n_reference else []
-    for examples, exact_match in (
-        (_perturbed(_asked(spec), spec.evaluate), source.exact_match),
-        (reference, False),
-    ):
+    for examples, exact_match in ((scored_items(spec), source.exact_match), (reference, False)):
         if not examples:
             continue
-        encoded, audit = encode(examples, tokenizer, max_length=context_length)
+        encoded, audit = encode(examples, tokenizer, max_length=context_length, last_only=spec.evaluate.n_shots > 0)
         n_too_long += audit.n_dropped_too_long
         how = {"pad_id": pad_id(tokenizer), "dtype": spec.base.dtype}
         open_ended = [row.example_index for row in encoded if examples[row.example_index].constraints]
@@ -174,6 +172,33 @@ def _evaluate(model: Any, tokenizer: Any, spec: RunSpec) -> tuple[tuple[tuple[An
         generated = dict(zip(open_ended, answers, strict=True))
         scores += score_items(model, examples, encoded, exact_match=exact_match, generated=generated, **how)
     return scores, n_too_long
+
+
+def scored_items(spec: RunSpec) -> list[Example]:
+    """Return the items that a run is scored on: perturbed where it says so, after demonstrations where it has some.
+
+    Demonstrations are never perturbed. They follow from seed, family and item, so arms of a comparison share them.
+    """
+    items = _perturbed(_asked(spec), spec.evaluate)
+    if not spec.evaluate.n_shots:
+        return items
+    source = sources.get(spec.data.source)
+    shown = [source.demonstrations(item, spec.evaluate.n_shots, seed=spec.seed) for item in items]
+    return [
+        replace(item, turns=(*(turn for example in examples for turn in example.turns), *item.turns))
+        for item, examples in zip(items, shown, strict=True)
+    ]
+
+
+def _check_room(spec: RunSpec, tokenizer: Any) -> None:
+    """Refuse, before anything is trained, demonstrations that do not fit into the model's context with an item."""
+    n, context_length = spec.evaluate.n_shots, _context_length(spec.base)
+    longest = encode(scored_items(spec), tokenizer, max_length=sys.maxsize)[1].longest if n else 0
+    if longest > context_length:
+        raise InputError(
+            f"n_shots: with {n} demonstrations the longest row has {longest} tokens; model '{spec.base.model}' was "
+            f"built for {context_length} positions"
+        )
 
 
 def _asked(spec: RunSpec) -> list[Example]:

@@ -48,6 +48,7 @@ def probe_evaluation(evaluation: EvalSpec) -> EvalSpec:
         perturbation="none",
         severity=0.0,
         n_eval_phrasings=0,
+        n_shots=0,
     )
 
 

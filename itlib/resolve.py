@@ -46,6 +46,8 @@ def resolve(spec: RunSpec) -> RunSpec:
     base = models.get(spec.base.model).resolve(spec.base)
     source = sources.get(spec.data.source)
     data = source.resolve(spec.data)
+    if spec.evaluate.n_shots and not hasattr(source, "demonstrations"):
+        raise InputError(f"n_shots: source '{spec.data.source}' has no task families to demonstrate; set it to 0")
     source.check_evaluation(data, spec.evaluate)
     scorer = selection.check(data)
     if data.target_families:
@@ -161,6 +163,7 @@ def _check_bounds(spec: RunSpec) -> None:
         ("n_probes", evaluate.n_probes, 0, 10_000),
         ("probe_items", evaluate.probe_items, 1, 100_000),
         ("n_eval_phrasings", evaluate.n_eval_phrasings, 0, 10_000),
+        ("n_shots", evaluate.n_shots, 0, 1_000),
         ("per_family_cap", data.per_family_cap, 0, 10_000_000),
         ("n_mix", data.n_mix, 0, 10_000_000),
         ("max_length", data.max_length, 1, 1_000_000),

@@ -154,7 +154,8 @@ class EvalSpec(_Part):
     The default phrasings are those that no pool holds, so test items are new in entities, operands and templates.
     ``n_eval_phrasings`` > 0 asks every item in that many phrasings of every set, sets joined by "+"
     ("observed+negated"); those that the run was tuned on come first. 0 asks every item once. ``n_probes`` > 0 also
-    measures during training, on ``probe_items`` dev items per family; see ``itlib.probes``.
+    measures during training, on ``probe_items`` dev items per family; see ``itlib.probes``. ``n_shots`` puts that many
+    solved examples of the family before every item, as earlier turns; the last answer alone is scored.
     """
 
     split: str = "test"
@@ -168,6 +169,7 @@ class EvalSpec(_Part):
     n_probes: int = 0
     probe_items: int = 5
     n_eval_phrasings: int = _added(0)
+    n_shots: int = _added(0)
 
 
 @dataclass(frozen=True)

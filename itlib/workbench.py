@@ -50,6 +50,7 @@ def target_evaluation(data: DataSpec, evaluation: EvalSpec) -> EvalSpec:
         eval_phrasing_set=TARGET_PHRASINGS,
         eval_language="first",
         n_eval_phrasings=0,
+        n_shots=0,
     )
 
 

@@ -81,6 +81,8 @@ class MicroworldSource:
                 in the second language, or more items than a family holds.
         """
         families = evaluation.eval_families or data.families
+        if evaluation.n_shots:
+            self._check_shots(evaluation, families)
         if evaluation.n_eval_phrasings:
             self._check_crossed(data, evaluation, families)
             return
@@ -91,6 +93,12 @@ class MicroworldSource:
             phrasing_set=evaluation.eval_phrasing_set,
             spoken=evaluation.eval_language,
         )
+
+    def _check_shots(self, evaluation: EvalSpec, families: tuple[str, ...]) -> None:
+        for name in families or world.default_families():
+            world.check_demonstrations(name, evaluation.n_shots)
+        if evaluation.eval_language != "first":
+            raise InputError("n_shots: demonstrations are given in the first language only")
 
     def _check_crossed(self, data: DataSpec, evaluation: EvalSpec, families: tuple[str, ...]) -> None:
         sets = tuple(evaluation.eval_phrasing_set.split("+"))
@@ -154,6 +162,10 @@ class MicroworldSource:
             n_phrasings=evaluation.n_eval_phrasings,
             seed=seed,
         )
+
+    def demonstrations(self, example: Example, count: int, *, seed: int) -> tuple[Example, ...]:
+        """Return solved examples of an item's family to put before it; see ``world.demonstrations``."""
+        return world.demonstrations(example, count, seed=seed)
 
     def reference(self, data: DataSpec, n: int) -> list[Example]:
         """Return ``n`` held-out pretraining documents; loss on them measures what tuning makes a model forget."""
