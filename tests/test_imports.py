@@ -16,12 +16,12 @@ PLOTTING = {"matplotlib", "seaborn", "scipy", "statsmodels"}
 ANALYSIS = (
     "arms", "roles", "early_stopping", "frame", "positions", "stats", "scaling", "curvefit", "signflip",
     "tables", "figures", "claims", "report", "external_scores", "scores_file", "robustness", "instruction_table",
-    "drop_rate",
+    "drop_rate", "similarity",
 )  # fmt: skip
 EXECUTION = (
     "batching", "constraints", "engines", "evaluate", "execute", "generate", "harness", "methods", "microworld",
-    "models", "ordering", "perturbations", "probes", "selectors", "sources", "template", "train", "trainer",
-    "training_set",
+    "models", "ordering", "perturbations", "probes", "representations", "selectors", "sources", "template", "train",
+    "trainer", "training_set",
 )  # fmt: skip
 REGISTRY_FOLDERS = ("sources", "models", "methods", "selectors", "perturbations", "constraints", "microworld/families")
 
