@@ -32,6 +32,7 @@ FIGURES = {
     "02e_transfer": {"scores", "agreement", "scorers", "rounds"},
     "02f_own_data": {"scores", "overlap", "outcome"},
     "03_robustness": {"slopes", "strips", "diversity", "adversarial", "compliance", "sizes", "frequency"},
+    "03f_prompting": {"accuracy", "layers", "stability"},
     "03g_own_scores": {"slopes", "gaps", "strips"},
 }  # fmt: skip
 TABLES = {
@@ -47,6 +48,7 @@ TABLES = {
     "02e_transfer": {"audit", "agreement", "contrasts", "rounds", "contents", "overlap", "claims"},
     "02f_own_data": {"data", "audit", "contents", "outcome"},
     "03_robustness": {"audit", "summary", "worst", "claims"},
+    "03f_prompting": {"audit", "summary", "claims"},
     "03g_own_scores": {"remarks", "data", "gaps", "spread", "worst", "recovered"},
 }
 

@@ -21,5 +21,6 @@ STUDIES: dict[str, str] = {
     "02e_transfer": "itlib.studies.transfer:TransferParams",
     "02f_own_data": "itlib.studies.own_selection:OwnSelectionParams",
     "03_robustness": "itlib.studies.robustness:RobustnessParams",
+    "03f_prompting": "itlib.studies.prompting:PromptingParams",
     "03g_own_scores": "itlib.studies.instruction_scores:InstructionScoresParams",
 }
