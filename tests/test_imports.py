@@ -16,7 +16,7 @@ PLOTTING = {"matplotlib", "seaborn", "scipy", "statsmodels"}
 ANALYSIS = (
     "arms", "roles", "early_stopping", "frame", "positions", "stats", "scaling", "curvefit", "signflip",
     "tables", "figures", "claims", "report", "external_scores", "scores_file", "robustness", "instruction_table",
-    "drop_rate", "similarity",
+    "drop_rate", "similarity", "lmentry",
 )  # fmt: skip
 EXECUTION = (
     "batching", "constraints", "engines", "evaluate", "execute", "generate", "harness", "methods", "microworld",

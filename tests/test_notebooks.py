@@ -31,7 +31,7 @@ FIGURES = {
     "02d_sources": {"skills", "teachers", "differences"},
     "02e_transfer": {"scores", "agreement", "scorers", "rounds"},
     "02f_own_data": {"scores", "overlap", "outcome"},
-    "03_robustness": {"slopes", "strips", "diversity", "adversarial", "compliance", "sizes", "frequency"},
+    "03_robustness": {"slopes", "strips", "diversity", "adversarial", "compliance", "sizes", "frequency", "lmentry"},
     "03f_prompting": {"accuracy", "layers", "stability"},
     "03g_own_scores": {"slopes", "gaps", "strips"},
 }  # fmt: skip
@@ -47,7 +47,7 @@ TABLES = {
     "02d_sources": {"audit", "skills", "teachers", "changed", "differences", "claims"},
     "02e_transfer": {"audit", "agreement", "contrasts", "rounds", "contents", "overlap", "claims"},
     "02f_own_data": {"data", "audit", "contents", "outcome"},
-    "03_robustness": {"audit", "summary", "worst", "claims"},
+    "03_robustness": {"audit", "summary", "worst", "lmentry", "claims"},
     "03f_prompting": {"audit", "summary", "claims"},
     "03g_own_scores": {"remarks", "data", "gaps", "spread", "worst", "recovered"},
 }
