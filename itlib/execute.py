@@ -78,6 +78,7 @@ def execute(spec: RunSpec, store: Store | None = None) -> RunResult:
     device = _device(spec.device)
     with fixed_threads(spec.threads), torch.random.fork_rng(devices=_cuda_devices(spec.device)):
         model, tokenizer = load_base(spec)
+        _check_room(spec, tokenizer)
         model = model.to(device)
         prober = _prober(spec, tokenizer)
         weights = store.weights(spec) if store is not None and prober is None else None
@@ -166,7 +167,7 @@ def _evaluate(model: Any, tokenizer: Any, spec: RunSpec) -> tuple[tuple[tuple[An
     source = sources.get(spec.data.source)
     model.eval()
     asked = _asked(spec)
-    shown = _perturbed(asked, spec.evaluate)
+    shown = scored_items(spec, asked)
     items, n_too_long = _scored(model, tokenizer, spec, shown, source.exact_match, asked)
     documents = source.reference(spec.data, spec.evaluate.n_reference) if spec.evaluate.n_reference else []
     more, n_more_too_long = _scored(model, tokenizer, spec, documents, False)
@@ -189,7 +190,7 @@ def _scored(
         return (), 0
     context_length = _context_length(spec.base) - virtual_tokens(model)
     how = {"pad_id": pad_id(tokenizer), "dtype": spec.base.dtype}
-    encoded, _ = encode(examples, tokenizer, max_length=context_length)
+    encoded, _ = encode(examples, tokenizer, max_length=context_length, last_only=spec.evaluate.n_shots > 0)
     decoding = Decoding() if asked is None else _decoding(spec, tokenizer, asked, examples, encoded)
     offered = {row.example_index: option_rows(examples[row.example_index], tokenizer) for row in encoded}
     longest = {index: max((len(row.input_ids) for row in rows), default=0) for index, rows in offered.items()}
@@ -222,6 +223,37 @@ def _generated(
     how |= {"most_new": list(limits.values()), "decoding": decoding.take(list(limits))}
     answers = responses(model, tokenizer, [examples[index] for index in limits], **how)
     return dict(zip(limits, answers, strict=True))
+
+
+def scored_items(spec: RunSpec, asked: list[Example] | None = None) -> list[Example]:
+    """Return the items that a run is scored on: perturbed where it says so, after demonstrations where it has some.
+
+    Demonstrations are never perturbed. They follow from seed, family and item, so arms of a comparison share them.
+
+    Args:
+        spec: A resolved spec.
+        asked: Its items before any of this, where the caller has them.
+    """
+    items = _perturbed(_asked(spec) if asked is None else asked, spec.evaluate)
+    if not spec.evaluate.n_shots:
+        return items
+    source = sources.get(spec.data.source)
+    shown = [source.demonstrations(item, spec.evaluate.n_shots, seed=spec.seed) for item in items]
+    return [
+        replace(item, turns=(*(turn for example in examples for turn in example.turns), *item.turns))
+        for item, examples in zip(items, shown, strict=True)
+    ]
+
+
+def _check_room(spec: RunSpec, tokenizer: Any) -> None:
+    """Refuse, before anything is trained, demonstrations that do not fit into the model's context with an item."""
+    n, context_length = spec.evaluate.n_shots, _context_length(spec.base)
+    longest = encode(scored_items(spec), tokenizer, max_length=sys.maxsize)[1].longest if n else 0
+    if longest > context_length:
+        raise InputError(
+            f"n_shots: with {n} demonstrations the longest row has {longest} tokens; model '{spec.base.model}' was "
+            f"built for {context_length} positions"
+        )
 
 
 def _asked(spec: RunSpec) -> list[Example]:

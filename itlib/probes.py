@@ -54,6 +54,7 @@ def probe_evaluation(evaluation: EvalSpec) -> EvalSpec:
         severity=0.0,
         n_eval_phrasings=0,
         injection="none",
+        n_shots=0,
     )
 
 

@@ -57,6 +57,8 @@ def resolve(spec: RunSpec) -> RunSpec:
     base = models.get(spec.base.model).resolve(spec.base)
     source = sources.get(spec.data.source)
     data = source.resolve(spec.data)
+    if spec.evaluate.n_shots and not hasattr(source, "demonstrations"):
+        raise InputError(f"n_shots: source '{spec.data.source}' has no task families to demonstrate; set it to 0")
     source.check_evaluation(data, spec.evaluate)
     _check_decoding(spec)
     scorer = selection.check(data)
@@ -211,6 +213,7 @@ def _check_bounds(spec: RunSpec) -> None:
         ("probe_items", evaluate.probe_items, 1, 100_000),
         ("n_eval_phrasings", evaluate.n_eval_phrasings, 0, 10_000),
         ("max_new_tokens", evaluate.max_new_tokens, 1, 10_000),
+        ("n_shots", evaluate.n_shots, 0, 1_000),
         ("per_family_cap", data.per_family_cap, 0, 10_000_000),
         ("n_mix", data.n_mix, 0, 10_000_000),
         ("max_length", data.max_length, 1, 1_000_000),
@@ -241,6 +244,12 @@ def _check_decoding(spec: RunSpec) -> None:
         raise InputError("steering: cannot be combined with a contrast; set steering: 0 or contrast: none")
     if evaluate.contrast != "none" and evaluate.noisy_prompt != "none":
         raise InputError("noisy_prompt: asks with a noisy instruction alone; set contrast: none")
+    apart = {"contrast": evaluate.contrast, "noisy_prompt": evaluate.noisy_prompt, "injection": evaluate.injection}
+    clash = [name for name, value in apart.items() if value != "none"] + ["steering"] * bool(evaluate.steering)
+    if evaluate.n_shots and clash:
+        raise InputError(
+            f"n_shots: demonstrations cannot be combined with {clash[0]}; set one of the two to its default"
+        )
     if evaluate.steering and spec.base.attention not in STEERABLE:
         raise InputError(f"steering: attention is '{spec.base.attention}'; one of {', '.join(STEERABLE)} is needed")
 

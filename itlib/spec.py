@@ -175,6 +175,9 @@ class EvalSpec(_Part):
     ``option_score`` is what an item with options compares, "sum" or "mean" log-likelihood; see ``itlib.options``.
     ``answers`` is "generated" where the text that the model generates is to match in every other closed item, and not
     its most likely token after each of the right ones ("teacher_forced"); see ``itlib.evaluate``.
+
+    ``n_shots`` puts that many solved examples of the family before every item, as earlier turns; the last answer alone
+    is scored.
     """
 
     split: str = "test"
@@ -198,6 +201,7 @@ class EvalSpec(_Part):
     injection: str = _added("none")
     option_score: str = _added("sum")
     answers: str = _added("teacher_forced")
+    n_shots: int = _added(0)
 
 
 @dataclass(frozen=True)

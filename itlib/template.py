@@ -75,7 +75,7 @@ class MaskAudit:
 
 
 def encode(
-    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, *, max_length: int
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, *, max_length: int, last_only: bool = False
 ) -> tuple[list[Encoded], MaskAudit]:
     """Turn examples into token rows in which every answer and its stop token are supervised.
 
@@ -85,6 +85,7 @@ def encode(
         examples: Conversations that end in an assistant turn.
         tokenizer: Fast tokenizer; its chat template is used, ``DEFAULT_TEMPLATE`` where it has none.
         max_length: Rows with more tokens are left out and counted, never cut.
+        last_only: Supervise the last answer alone; earlier ones are then part of the prompt, as demonstrations are.
 
     Returns:
         The kept rows in the order of ``examples``, and the audit.
@@ -101,7 +102,7 @@ def encode(
     rows: list[Encoded] = []
     longest = forged = 0
     for index, (example, skeleton) in enumerate(zip(examples, skeletons, strict=True)):
-        row = _assemble(index, example, skeleton, contents)
+        row = _assemble(index, example, skeleton, contents, last_only=last_only)
         longest = max(longest, len(row.input_ids))
         forged += any(renderer.pattern.search(turn.content) for turn in example.turns)
         if len(row.input_ids) > max_length:
@@ -132,20 +133,25 @@ def _content_keys(example: Example, skeleton: tuple[Segment, ...]) -> list[tuple
     return [(segment.lead + example.turns[segment.turn].content, segment.first) for segment in turns]
 
 
-def _assemble(index: int, example: Example, skeleton: tuple[Segment, ...], contents: dict) -> Encoded:
+def _assemble(
+    index: int, example: Example, skeleton: tuple[Segment, ...], contents: dict, *, last_only: bool = False
+) -> Encoded:
     ids: list[int] = []
     mask: list[bool] = []
     n_bytes = 0
-    for segment in skeleton:
+    first = len(skeleton) - 2 if last_only else 0  # the last answer and what follows it are the last two segments
+    for place, segment in enumerate(skeleton):
         if segment.turn < 0:
+            n_supervised = segment.n_supervised if place >= first else 0
             ids += segment.ids
-            mask += [True] * segment.n_supervised + [False] * (len(segment.ids) - segment.n_supervised)
+            mask += [True] * n_supervised + [False] * (len(segment.ids) - n_supervised)
             continue
         text = example.turns[segment.turn].content
         tokens = contents[segment.lead + text, segment.first]
+        supervised = segment.supervised and place >= first
         ids += tokens
-        mask += [segment.supervised] * len(tokens)
-        n_bytes += len(text.encode()) if segment.supervised else 0
+        mask += [supervised] * len(tokens)
+        n_bytes += len(text.encode()) if supervised else 0
     return Encoded(index, np.array(ids, dtype=np.int32), np.array(mask, dtype=bool), n_bytes)
 
 

@@ -52,6 +52,7 @@ def target_evaluation(data: DataSpec, evaluation: EvalSpec) -> EvalSpec:
         eval_language="first",
         n_eval_phrasings=0,
         injection="none",
+        n_shots=0,
     )
 
 

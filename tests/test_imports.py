@@ -16,12 +16,12 @@ PLOTTING = {"matplotlib", "seaborn", "scipy", "statsmodels"}
 ANALYSIS = (
     "arms", "roles", "early_stopping", "frame", "positions", "stats", "scaling", "curvefit", "signflip",
     "tables", "figures", "claims", "report", "external_scores", "scores_file", "robustness", "instruction_table",
-    "drop_rate", "survival",
+    "drop_rate", "survival", "similarity", "lmentry",
 )  # fmt: skip
 EXECUTION = (
     "batching", "constraints", "contrast", "decoding", "engines", "evaluate", "execute", "generate", "harness",
-    "methods", "microworld", "models", "objectives", "ordering", "perturbations", "probes", "selectors", "sources",
-    "steering", "template", "train", "trainer", "training_set",
+    "methods", "microworld", "models", "objectives", "ordering", "perturbations", "probes", "representations",
+    "selectors", "sources", "steering", "template", "train", "trainer", "training_set",
 )  # fmt: skip
 REGISTRY_FOLDERS = (
     "sources",

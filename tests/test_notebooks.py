@@ -31,11 +31,13 @@ FIGURES = {
     "02d_sources": {"skills", "teachers", "differences"},
     "02e_transfer": {"scores", "agreement", "scorers", "rounds"},
     "02f_own_data": {"scores", "overlap", "outcome"},
+    "03_robustness": {"slopes", "strips", "diversity", "adversarial", "compliance", "sizes", "frequency", "lmentry"},
     "03_robustness": {"slopes", "strips", "diversity", "adversarial", "compliance", "sizes", "frequency"},
     "03b_remedies": {"wordings", "negation", "perturbations", "cosines"},
     "03c_decoding": {"weights", "degradation", "negation", "steering"},
     "03d_noise": {"phases", "survival", "savings"},
     "03e_following": {"success", "outcomes", "chains"},
+    "03f_prompting": {"accuracy", "layers", "stability"},
     "03g_own_scores": {"slopes", "gaps", "strips"},
 }  # fmt: skip
 TABLES = {
@@ -51,10 +53,12 @@ TABLES = {
     "02e_transfer": {"audit", "agreement", "contrasts", "rounds", "contents", "overlap", "claims"},
     "02f_own_data": {"data", "audit", "contents", "outcome"},
     "03_robustness": {"audit", "summary", "worst", "claims"},
+    "03_robustness": {"audit", "summary", "worst", "lmentry", "claims"},
     "03b_remedies": {"rates", "audit", "remedies", "differences", "drops", "cosines", "claims"},
     "03c_decoding": {"audit", "gains", "negation", "steering", "claims"},
     "03d_noise": {"audit", "questions", "ends", "speed", "claims"},
     "03e_following": {"audit", "success", "chains", "slopes", "claims"},
+    "03f_prompting": {"audit", "summary", "claims"},
     "03g_own_scores": {"remarks", "data", "gaps", "spread", "worst", "recovered"},
 }
 

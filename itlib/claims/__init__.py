@@ -21,7 +21,7 @@ from itlib.yamlio import load_strict
 
 FOLDER = Path(__file__).resolve().parents[2] / "params" / "claims"
 SEVERITY = ("contradicted", "not_run", "inconclusive", "reproduced")
-TESTS = {"greater": "sign_flip", "less": "sign_flip", "equivalent": "equivalence"}
+TESTS = {"greater": "sign_flip", "less": "sign_flip", "different": "sign_flip", "equivalent": "equivalence"}
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Part:
     Attributes:
         name: Key of the estimator's result.
         estimand: What one number per seed means, in words and units.
-        direction: "greater" (the mean effect is above ``margin``), "less" (below it), or "equivalent" (inside
-            +-``margin``).
+        direction: "greater" (the mean effect is above ``margin``), "less" (below it), "different" (outside
+            +-``margin``, on whichever side: the paper names none), or "equivalent" (inside +-``margin``).
         margin: In the units of the estimand.
-        test: "sign_flip" for greater and less, "equivalence" for equivalent.
+        test: "sign_flip" for greater, less and different, "equivalence" for equivalent.
     """
 
     name: str
@@ -209,14 +209,14 @@ def _judge_part(
         detectable = smallest_detectable_effect(effects, level=0.1)
     else:
         interval = sign_flip_interval(effects)
-        p_value = sign_flip(effects - part.margin).p_value
-        above, below = interval[0] > part.margin, interval[1] < part.margin
-        holds, fails = (above, below) if part.direction == "greater" else (below, above)
+        p_value = sign_flip(effects - _nearest_margin(effects, part)).p_value
+        holds, fails = _sides(interval, part)
         detectable = smallest_detectable_effect(effects)
     verdict = "reproduced" if holds else "contradicted" if fails else "inconclusive"
+    both = part.direction == "different"
     where = {
-        "reproduced": "interval wholly on the claimed side of the margin",
-        "contradicted": "interval wholly on the wrong side of the margin",
+        "reproduced": f"interval wholly {'beyond one of the margins' if both else 'on the claimed side of the margin'}",
+        "contradicted": f"interval wholly {'between the margins' if both else 'on the wrong side of the margin'}",
         "inconclusive": "interval reaches across the margin",
     }[verdict]
     planned_seeds = _settling(effects, part) if verdict == "inconclusive" else math.nan
@@ -239,12 +239,26 @@ def _judge_part(
     )
 
 
+def _nearest_margin(effects: np.ndarray, part: Part) -> float:
+    """Return the margin; of a difference on either side, the one on the side where the mean lies."""
+    return math.copysign(part.margin, float(effects.mean())) if part.direction == "different" else part.margin
+
+
+def _sides(interval: tuple[float, float], part: Part) -> tuple[bool, bool]:
+    """Return whether an interval lies wholly where a part claims the effect to be, and wholly where it does not."""
+    low, high = interval
+    if part.direction == "different":
+        return low > part.margin or high < -part.margin, -part.margin < low and high < part.margin
+    above, below = low > part.margin, high < part.margin
+    return (above, below) if part.direction == "greater" else (below, above)
+
+
 def _settling(effects: np.ndarray, part: Part) -> float:
     """Return how many seeds would move the interval off the margin if the mean effect is as measured."""
     mean, sd = float(effects.mean()), float(effects.std(ddof=1))
     if part.test == "equivalence":
         return seeds_needed(part.margin - abs(mean), sd, level=0.1)
-    return seeds_needed(mean - part.margin, sd)
+    return seeds_needed(mean - _nearest_margin(effects, part), sd)
 
 
 def _not_run(part: Part, n_seeds: int, reason: str) -> PartVerdict:
@@ -288,8 +302,9 @@ def _load_part(data: Any, where: str) -> Part:
         raise InputError(f"{where}: test of direction '{direction}' must be '{TESTS[direction]}', not {test!r}")
     if not isinstance(margin, (int, float)) or isinstance(margin, bool) or not math.isfinite(margin):
         raise InputError(f"{where}: margin must be a finite number, not {margin!r}")
-    if test == "equivalence" and margin <= 0:
-        raise InputError(f"{where}: margin of an equivalence must be above 0, not {margin}")
+    if direction in ("equivalent", "different") and margin <= 0:
+        what = "an equivalence" if test == "equivalence" else "a difference"
+        raise InputError(f"{where}: margin of {what} must be above 0, not {margin}")
     return Part(data["name"], data["estimand"], direction, float(margin), test)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from itlib import lmentry
 from itlib.registry import claims
 from itlib.robustness import instruction_variance, mean_instruction_variance
 
@@ -53,6 +54,33 @@ def familiarity_of_wording(frame: pd.DataFrame, *, unfamiliar: str, small: str, 
         "unfamiliar_gap": gaps(frame, tuned_arm(frame), unfamiliar),
         "small_minus_large": gaps(frame, small, unfamiliar) - gaps(frame, large, unfamiliar),
     }
+
+
+@claims.register("R13")
+def hidden_fragility(frame: pd.DataFrame) -> dict[str, np.ndarray]:
+    """R13: accuracy minus robustness along the axes of LMentry, and robustness of shuffled sets minus that found."""
+    table = lmentry_rows(frame, [tuned_arm(frame)])
+    if not len(table) or table["robustness"].isna().all():
+        raise LookupError("an axis of LMentry has no set: ask pairs in both orders, and two families about one operand")
+    found = table.set_index("seed").reindex(_seeds(frame))
+    return {
+        "accuracy_minus_robustness": (found["accuracy"] - found["robustness"]).to_numpy(dtype=float),
+        "below_chance": (found["chance"] - found["robustness"]).to_numpy(dtype=float),
+    }
+
+
+def lmentry_rows(frame: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+    """Return accuracy, robustness and LMentry score of arms by seed, in all observed instructions that were asked.
+
+    Instructions that tuning did not show count too: sets of one size in every arm, so that ranges can be compared.
+    """
+    columns = {"order", "content", "operand"}
+    if not columns <= set(frame.columns):
+        raise LookupError("the frame does not say where right answers stand; its runs are not those of this study")
+    rows = frame[frame["arm"].isin(list(arms)) & (frame["set"] == OBSERVED) & frame["value"].notna()]
+    if not len(rows):
+        raise LookupError(f"no run of {', '.join(arms)} was asked in observed instructions")
+    return lmentry.scores(rows)
 
 
 def tuned_arm(frame: pd.DataFrame) -> str:

@@ -149,6 +149,13 @@ def check_crossed(split: str, n_per_family: int, *, families: tuple[str, ...], p
             raise InputError(f"n_eval is {n_per_family}; family '{name}' has 1 to {most} {split} items of its own")
 
 
+def check_demonstrations(family: str, count: int) -> None:
+    """Refuse more demonstrations of a family than pools hold operands of it."""
+    most = registry.get(family).size("pool")
+    if count > most:
+        raise InputError(f"n_shots is {count}; family '{family}' has {most} operands in pools to demonstrate with")
+
+
 def _check_names(names: Sequence[str], key: str) -> None:
     for name in names:
         registry.get(name)

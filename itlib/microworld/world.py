@@ -7,6 +7,7 @@ are tools), and the town between a person and a country is not an operand.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -21,6 +22,7 @@ from itlib.microworld.mixture import (
     category,
     check,
     check_crossed,
+    check_demonstrations,
     check_held_out,
     default_families,
     every_family,
@@ -34,9 +36,11 @@ __all__ = [
     "category",
     "check",
     "check_crossed",
+    "check_demonstrations",
     "check_held_out",
     "crossed",
     "default_families",
+    "demonstrations",
     "every_family",
     "held_out",
     "phrasing_order",
@@ -218,6 +222,31 @@ def taught(family: str, index: int, *, seed: int) -> Example:
     if example is None:
         raise InputError(f"family '{family}' has no more than {index} examples that a teacher could give")
     return replace(example, id=f"{example.id}#taught{index}")
+
+
+def demonstrations(example: Example, count: int, *, seed: int) -> tuple[Example, ...]:
+    """Return solved examples of an item's family to put before it: operands of pools, observed phrasings.
+
+    They come from a stream of the seed and the family alone: fewer are the first of more, and all items of a family get
+    the same ones, but for those that share an entity with the item. (Pools teach people that tests ask back.)
+
+    Raises:
+        InputError: As ``check_demonstrations``, or the family has too few examples.
+    """
+    check_demonstrations(example.family, count)
+    found = [shown for shown in _shown(example.family, 2 * count + 8, seed) if not _alike(shown, example)]
+    if len(found) < count:
+        raise InputError(f"n_shots is {count}; family '{example.family}' has {len(found)} that share no entity")
+    return tuple(found[:count])
+
+
+@functools.lru_cache(maxsize=512)
+def _shown(family: str, count: int, seed: int) -> tuple[Example, ...]:
+    return tuple(islice(_items(registry.get(family), "pool", Mixture(), ("demonstrations", seed)), count))
+
+
+def _alike(left: Example, right: Example) -> bool:
+    return bool(set(left.entities) & set(right.entities))
 
 
 def _with_noise(clean: list[Example], made_of: Mixture, seed: int) -> list[Example]:

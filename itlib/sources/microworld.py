@@ -89,6 +89,8 @@ class MicroworldSource:
             noisy_instructions.check(getattr(evaluation, key), key)
         if evaluation.injection != "none":
             self._check_injection(data, evaluation, families)
+        if evaluation.n_shots:
+            self._check_shots(evaluation, families)
         if evaluation.n_eval_phrasings:
             self._check_crossed(data, evaluation, families)
             return
@@ -99,6 +101,12 @@ class MicroworldSource:
             phrasing_set=evaluation.eval_phrasing_set,
             spoken=evaluation.eval_language,
         )
+
+    def _check_shots(self, evaluation: EvalSpec, families: tuple[str, ...]) -> None:
+        for name in families or world.default_families():
+            world.check_demonstrations(name, evaluation.n_shots)
+        if evaluation.eval_language != "first":
+            raise InputError("n_shots: demonstrations are given in the first language only")
 
     def _check_crossed(self, data: DataSpec, evaluation: EvalSpec, families: tuple[str, ...]) -> None:
         sets = tuple(evaluation.eval_phrasing_set.split("+"))
@@ -202,6 +210,10 @@ class MicroworldSource:
             seed=seed,
             instruction=instruction,
         )
+
+    def demonstrations(self, example: Example, count: int, *, seed: int) -> tuple[Example, ...]:
+        """Return solved examples of an item's family to put before it; see ``world.demonstrations``."""
+        return world.demonstrations(example, count, seed=seed)
 
     def reference(self, data: DataSpec, n: int) -> list[Example]:
         """Return ``n`` held-out pretraining documents; loss on them measures what tuning makes a model forget."""

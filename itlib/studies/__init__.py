@@ -25,5 +25,6 @@ STUDIES: dict[str, str] = {
     "03c_decoding": "itlib.studies.decoding:DecodingParams",
     "03d_noise": "itlib.studies.noise:NoiseParams",
     "03e_following": "itlib.studies.following:FollowingParams",
+    "03f_prompting": "itlib.studies.prompting:PromptingParams",
     "03g_own_scores": "itlib.studies.instruction_scores:InstructionScoresParams",
 }

@@ -28,6 +28,7 @@ from itlib.spec import RunSpec, with_fields
 from itlib.studies import chosen
 from itlib.studies.chosen import ChosenParams, Designs, check_designs, choose, distinct, run_designs, tuned_base
 from itlib.studies.common import Run, base_spec, check_unique, one_per_base, replicate, replicates, variant
+from itlib.studies.robustness_axes import traits
 
 __all__ = [
     "CLAIMS",
@@ -45,7 +46,7 @@ __all__ = [
     "variant",
 ]
 
-CLAIMS = ("R1", "R2", "R3", "R4", "R10")
+CLAIMS = ("R1", "R2", "R3", "R4", "R10", "R13")
 OBSERVED, UNOBSERVED, WRAPPER = "observed", "unobserved", "unobserved_wrapper"
 NEGATED, WRONG, LITERAL, RANDOM = "negated", "wrong_task", "wrong_task_literal", "random"
 PLAIN = (OBSERVED, UNOBSERVED, WRAPPER)
@@ -61,7 +62,7 @@ class RobustnessParams(ChosenParams):
 
     n_train: int = param(64, help="training examples", minimum=1)
     phrasings: tuple[int, ...] = param((1, 4), help="phrasings per family that tuning shows, one arm each", minimum=1)
-    asked: tuple[str, ...] = param(("colour", "plural", "copy"), help="families asked in many phrasings")
+    asked: tuple[str, ...] = param(("colour", "plural", "alphabetical"), help="families asked in many phrasings")
     items: int = param(3, help="items of a family, the same in every phrasing", minimum=2)
     asked_phrasings: int = param(4, help="phrasings per set that every item is asked in", minimum=2)
     sizes: tuple[str, ...] = param(("micro-0.2m",), help="other sizes of model, tuned on the most phrasings")
@@ -130,8 +131,8 @@ def evidence(results: Mapping[str, Sequence[RunResult]]) -> pd.DataFrame:
 
     Columns: ``arm``, ``seed``, ``digest``, ``status``, ``model``, ``k`` (phrasings per family in tuning, 0 without
     tuning), ``family``, ``familiarity``, ``set``, ``instruction`` (a phrasing, unique within its set), ``item`` (its
-    operands), ``trained`` (whether tuning showed this phrasing) and ``value`` (exact match). A run that did not finish
-    is one row without a value.
+    operands), ``trained`` (whether tuning showed this phrasing), ``operand``, ``order`` and ``content`` (see
+    ``robustness_axes.traits``) and ``value`` (exact match). A run that did not finish is one row without a value.
     """
     parts = [_rows(name, result) for name, arm in results.items() for result in arm]
     return pd.concat(parts, ignore_index=True)
@@ -158,6 +159,8 @@ def _rows(arm: str, result: RunResult) -> pd.DataFrame:
             "value": items["exact_match"],
         }
     ).assign(**about)
+    found = [traits(family, item) for family, item in zip(rows["family"], rows["item"], strict=True)]
+    rows[["operand", "order", "content"]] = found
     shown = np.array([pair in known for pair in zip(rows["family"], rows["instruction"], strict=True)])
     return rows.assign(trained=(rows["set"] == OBSERVED).to_numpy() & shown)
 

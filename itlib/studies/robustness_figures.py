@@ -127,3 +127,29 @@ def compliance(table: pd.DataFrame) -> Axes:
         )
         ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=len(names))
     return ax
+
+
+def lmentry(table: pd.DataFrame) -> Axes:
+    """Draw robustness over accuracy, a dot per run; crosses are what shuffling the members of every set leaves.
+
+    Lines join equal LMentry scores. A run without one of the axes is not drawn.
+
+    Args:
+        table: From ``robustness_tables.lmentry``.
+    """
+    shown = table.dropna(subset=["robustness"])
+    names = in_order(shown["arm"])
+    paint, shape = colours(names), markers(names)
+    with themed():
+        ax = new_figure(TWO_COLUMN * 0.7, 3.2).subplots()
+        along = np.linspace(1, 100, 200)
+        for score in (20, 40, 60, 80):
+            ax.plot(along, 100 * score / along, lw=0.6, color=GREY, zorder=0)
+            ax.annotate(str(score), (score, 100), fontsize=6, color=GREY, ha="center", va="bottom")
+        for name in names:
+            rows = shown[shown["arm"] == name]
+            ax.plot(rows["accuracy"], rows["chance"], "x", ms=3, mew=0.7, alpha=0.6, color=paint[name])
+            ax.plot(rows["accuracy"], rows["robustness"], shape[name], ls="", ms=4, color=paint[name], label=name)
+        ax.set(xlabel="accuracy (points)", ylabel="robustness (points)", xlim=(-2, 102), ylim=(-2, 104))
+        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return ax

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from itlib import robustness as measures
-from itlib.claims.robustness import tuned_arm
+from itlib.claims.robustness import lmentry_rows, tuned_arm
 from itlib.result import RunResult
 from itlib.stats import bootstrap_interval, sign_flip_interval
 from itlib.studies.robustness import (
@@ -206,3 +206,19 @@ def sizes(frame: pd.DataFrame, parameters: Mapping[str, int]) -> pd.DataFrame:
         sigma = measures.mean_instruction_variance(cells, by=["seed"]).set_index("seed")["sigma"]
         rows += [(model, parameters[model], seed, gap, sigma[seed]) for seed, gap in gaps.items()]
     return pd.DataFrame(rows, columns=["model", "parameters", "seed", "gap", "sigma"])
+
+
+def lmentry(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return accuracy against robustness of every arm and seed, the untuned bases included; see ``itlib.lmentry``.
+
+    Columns: ``arm``, ``seed``, ``accuracy``, one per axis, ``robustness``, ``chance`` (what shuffling leaves of it) and
+    ``score``, all in points; ``sigma``, the standard deviation between observed instructions without chance, which does
+    not grow with their number as a range does.
+    """
+    names = [*(name for name in [UNTUNED] if (frame["arm"] == name).any()), *arms(frame)]
+    found = lmentry_rows(frame, names)
+    rows = frame[frame["arm"].isin(names) & (frame["set"] == OBSERVED) & frame["value"].notna()]
+    cells = measures.instruction_variance(rows, by=["arm", "seed", "family"])
+    sigma = measures.mean_instruction_variance(cells)[["arm", "seed", "sigma"]]
+    order = {name: place for place, name in enumerate(names)}
+    return found.merge(sigma, how="left").sort_values(["arm", "seed"], key=lambda by: by.map(order).fillna(by))

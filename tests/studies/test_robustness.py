@@ -12,7 +12,7 @@ from itlib.resolve import resolve
 from itlib.result import RunResult
 from itlib.schema import build
 from itlib.spec import diff, digest
-from itlib.studies import robustness
+from itlib.studies import robustness, robustness_figures, robustness_tables
 from itlib.studies.robustness import RobustnessParams
 from itlib.training_set import selectors_pool
 from itlib.workspace import project_root
@@ -109,6 +109,21 @@ def test_items_are_the_same_in_every_instruction():
     per_instruction = frame.groupby(["family", "set", "instruction"])["item"].apply(frozenset)
     assert (per_instruction.groupby("family").nunique() == 1).all()
     assert (per_instruction.map(len) == params().items).all()
+
+
+def test_accuracy_and_robustness_of_every_arm_are_in_points():
+    """Right where the answer stands first: no robustness to the order of arguments, whatever tuning showed."""
+    arms = robustness.designs(params(), SETTING)
+    pair = "alphabetical"
+    results = {
+        name: [answered(spec, lambda e: float(e.family != pair or e.response == e.entities[0])) for spec in arms[name]]
+        for name in ("untuned", "k=4")
+    }
+    table = robustness_tables.lmentry(robustness.evidence(results))
+    assert table["arm"].tolist() == ["untuned"] * 2 + ["k=4"] * 2
+    assert (table["argument order"] == 0).all() and (table["adjacent tasks"] == 100).all()
+    assert table["robustness"].between(0, 100).all() and table["sigma"].notna().all()
+    assert robustness_figures.lmentry(table).get_xlabel() == "accuracy (points)"
 
 
 def test_counts_of_training_examples_are_those_of_the_run():
