@@ -101,6 +101,11 @@ def test_the_cpu_profile_is_what_its_file_says():
     assert named <= set(prompting.compared(p)) <= set(cells)
 
 
+def test_the_gpu_micro_profile_can_be_planned():
+    p = from_yaml(project_root() / "params/gpu-micro/03f_prompting.yaml").params
+    assert len(prompting.candidates(dataclasses.replace(p, device="cpu"))) == 24
+
+
 def test_compared_prompts_fit_into_what_bases_read_in_pretraining():
     """With four demonstrations they do; with eight about half do not, as the files and the notebook say."""
     from itlib.microworld import tokenizer

@@ -75,6 +75,10 @@ def test_the_cpu_profile_is_what_its_file_says():
     assert "16 dev runs and 72 test runs" in (project_root() / "params/cpu/03_robustness.yaml").read_text()
 
 
+def test_the_gpu_micro_profile_can_be_planned():
+    assert len(robustness.candidates(dataclasses.replace(profile("gpu-micro"), device="cpu"))) == 24
+
+
 def _items(spec):
     from itlib.execute import _asked
 
