@@ -10,7 +10,8 @@ CHOSEN = [example(i) for i in range(5)]
 
 
 def test_all_are_registered():
-    assert augmentations.names() == ["llm2llm", "mosaic", "none", "s3ft", "with_targets"]
+    names = ["llm2llm", "mosaic", "noise_phases", "none", "s3ft", "with_injections", "with_targets"]
+    assert augmentations.names() == names
 
 
 def test_none_changes_nothing():
