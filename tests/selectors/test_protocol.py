@@ -128,7 +128,7 @@ def test_the_same_seed_gives_the_same_choice_with_all_doors_of_the_source_closed
 
 def test_the_context_has_no_other_data():
     names = {field.name for field in fields(SelectionContext)}
-    assert names == {"rng", "features", "targets", "tune", "features_of", "ledger"}
+    assert names == {"rng", "features", "targets", "tune", "features_of", "ledger", "tuning"}
 
 
 FORBIDDEN = ("evaluate", "execute", "hub", "microworld", "probes", "selection", "sources", "store", "training_set")
