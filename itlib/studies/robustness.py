@@ -16,7 +16,6 @@ import pandas as pd
 
 from itlib.errors import InputError
 from itlib.frame import item_frame
-from itlib.grid import grid
 from itlib.microworld import world
 from itlib.models import resolve_name
 from itlib.packing import KERNEL
@@ -100,28 +99,29 @@ def candidates(params: RobustnessParams) -> list[RunSpec]:
 def designs(params: RobustnessParams, setting: Mapping[str, Any]) -> Designs:
     """Return the test runs by arm.
 
-    * "k=<n>": tuned on n phrasings per family; asked in all sets.
-    * "untuned": every base as it is; asked in all sets.
-    * "<size>": other sizes, tuned on the most phrasings, asked in the sets that ask for the family's own answer. Their
-      rate is the one chosen for the model.
-    * "imbalanced": families by Zipf's law, the most phrasings; asked in the same sets.
+    * "k=<n>": tuned on n phrasings per family.
+    * "untuned": every base as it is.
+    * "<size>": other sizes, tuned on the most phrasings. Their rate is the one chosen for the model.
+    * "imbalanced": families by Zipf's law, the most phrasings.
+
+    All are asked in the sets that ask for a family's own answer. Adversarial sets, which cost more to ask than the run
+    to train, are put to the untuned bases and to the model with the most phrasings: before tuning and after.
     """
     base = with_fields(
         tuned_base(params, setting),
         n_eval=params.items,
         eval_families=params.asked,
         n_eval_phrasings=params.asked_phrasings,
-        eval_phrasing_set="+".join((*PLAIN, *ADVERSARIAL)),
+        eval_phrasing_set="+".join(PLAIN),
         n_train=params.n_train,
     )
-    most, plain = max(params.phrasings), "+".join(PLAIN)
-    cells = {f"k={k}": [with_fields(base, n_phrasings=k)] for k in params.phrasings}
-    cells[UNTUNED] = [with_fields(base, n_train=0)]
+    most, every = max(params.phrasings), {"eval_phrasing_set": "+".join((*PLAIN, *ADVERSARIAL))}
+    cells = {f"k={k}": [with_fields(base, n_phrasings=k, **(every if k == most else {}))] for k in params.phrasings}
+    cells[UNTUNED] = [with_fields(base, n_train=0, **every)]
     for size in params.sizes:
-        cells[size] = [with_fields(base, model=size, n_phrasings=most, eval_phrasing_set=plain)]
+        cells[size] = [with_fields(base, model=size, n_phrasings=most)]
     if params.imbalance:
-        unequal = {"imbalance": params.imbalance, "n_phrasings": most, "eval_phrasing_set": plain}
-        cells[IMBALANCED] = grid(base, **{name: [value] for name, value in unequal.items()})
+        cells[IMBALANCED] = [with_fields(base, imbalance=params.imbalance, n_phrasings=most)]
     found = {name: replicates(arm, params.seeds, params.base_seed) for name, arm in cells.items()}
     return found | {UNTUNED: one_per_base(found[UNTUNED])}
 

@@ -44,7 +44,14 @@ def answered(spec, right=lambda example: 1.0):
 def test_numbers_of_phrasings_differ_in_them_alone():
     arms = robustness.designs(params(), SETTING)
     for few, many in zip(arms["k=1"], arms["k=4"], strict=True):
-        assert set(diff(few, many)) == {"n_phrasings"}
+        assert set(diff(few, many)) == {"n_phrasings", "eval_phrasing_set"}
+        assert many.evaluate.eval_phrasing_set.startswith(few.evaluate.eval_phrasing_set + "+")
+
+
+def test_adversarial_sets_are_asked_before_and_after_tuning_alone():
+    arms = robustness.designs(params(), SETTING)
+    asked = {name for name, runs in arms.items() for run in runs if "negated" in run.evaluate.eval_phrasing_set}
+    assert asked == {"k=4", "untuned"}
 
 
 def test_sizes_and_unequal_families_differ_in_their_axis_and_in_what_they_are_asked():
