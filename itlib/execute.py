@@ -192,13 +192,12 @@ def _scored(
     how = {"pad_id": pad_id(tokenizer), "dtype": spec.base.dtype}
     encoded, _ = encode(examples, tokenizer, max_length=context_length, last_only=spec.evaluate.n_shots > 0)
     decoding = Decoding() if asked is None else _decoding(spec, tokenizer, asked, examples, encoded)
-    offered = {row.example_index: option_rows(examples[row.example_index], tokenizer) for row in encoded}
-    longest = {index: max((len(row.input_ids) for row in rows), default=0) for index, rows in offered.items()}
-    encoded = [
-        row for row in encoded if longest[row.example_index] <= context_length and decoding.knows(row.example_index)
-    ]
-    kept = [row.example_index for row in encoded]
-    offered = {index: offered[index] for index in kept if examples[index].options}
+    kept = [row.example_index for row in encoded if decoding.knows(row.example_index)]
+    offered = {index: option_rows(examples[index], tokenizer) for index in kept if examples[index].options}
+    too_long = {i for i, rows in offered.items() if max(len(row.input_ids) for row in rows) > context_length}
+    offered = {index: rows for index, rows in offered.items() if index not in too_long}
+    scored = set(kept) - too_long
+    encoded = [row for row in encoded if row.example_index in scored]
     with decoding.on(model):
         generated = _generated(model, tokenizer, spec, examples, encoded, decoding)
         chosen = choose(model, offered, examples, score=spec.evaluate.option_score, **how)
