@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -83,7 +84,7 @@ class RobustnessParams(ChosenParams):
         if twice := [size for size in self.sizes if size == self.model or self.sizes.count(size) > 1]:
             raise InputError(f"sizes: '{twice[0]}' is named twice, or is the model itself")
         for size in self.sizes:
-            models.get(size)
+            resolve_name(size)
 
 
 def candidates(params: RobustnessParams) -> list[RunSpec]:
@@ -119,7 +120,8 @@ def designs(params: RobustnessParams, setting: Mapping[str, Any]) -> Designs:
     cells = {f"k={k}": [with_fields(base, n_phrasings=k, **(every if k == most else {}))] for k in params.phrasings}
     cells[UNTUNED] = [with_fields(base, n_train=0, **every)]
     for size in params.sizes:
-        cells[size] = [with_fields(base, model=size, n_phrasings=most)]
+        sized = with_fields(base, n_phrasings=most, model_path="", model_revision="", **resolve_name(size))
+        cells[size_name(sized)] = [sized]
     if params.imbalance:
         cells[IMBALANCED] = [with_fields(base, imbalance=params.imbalance, n_phrasings=most)]
     found = {name: replicates(arm, params.seeds, params.base_seed) for name, arm in cells.items()}
@@ -140,7 +142,7 @@ def evidence(results: Mapping[str, Sequence[RunResult]]) -> pd.DataFrame:
 
 def _rows(arm: str, result: RunResult) -> pd.DataFrame:
     spec = result.spec
-    about = {"arm": arm, "seed": spec.seed, "status": result.status, "model": spec.base.model}
+    about = {"arm": arm, "seed": spec.seed, "status": result.status, "model": size_name(spec)}
     about |= {"k": spec.data.n_phrasings if spec.data.n_train else 0}
     items = item_frame([result])
     items = items[items["phrasing"].str.contains("/")] if len(items) else items
@@ -182,12 +184,19 @@ def training_counts(spec: RunSpec) -> dict[str, int]:
     return pd.Series([example.family for example in examples]).value_counts().to_dict()
 
 
+def size_name(spec: RunSpec) -> str:
+    """Return what a model is called in arms and frames: its registered name, or the last part of its folder or hub id."""
+    return Path(spec.base.model_path).name or spec.base.model
+
+
 def parameters(params: RobustnessParams) -> dict[str, int]:
     """Return how many parameters the model and every other size have, by name."""
-    names = (params.model, *params.sizes)
-    specs = [replicate(with_fields(base_spec(params), **resolve_name(name)), 0) for name in names]
-    resolved = [models.get(spec.base.model).resolve(spec.base) for spec in specs]
-    return {base.model: models.get(base.model).parameters(base) for base in resolved}
+    found = {}
+    for name in (params.model, *params.sizes):
+        spec = replicate(with_fields(base_spec(params), **resolve_name(name)), 0)
+        model = models.get(spec.base.model)
+        found[size_name(spec)] = model.parameters(model.resolve(spec.base))
+    return found
 
 
 def collect(params: RobustnessParams, run: Run) -> list[RunResult]:
