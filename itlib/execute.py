@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from itlib.contrast import Contrast
@@ -17,11 +18,12 @@ from itlib.evaluate import score_items
 from itlib.example import Example, Turn
 from itlib.form_probes import FormProber
 from itlib.generate import responses, room_for
+from itlib.methods import N_CALIBRATION, Setting, method_of
 from itlib.options import choose, option_rows
 from itlib.packing import virtual_tokens
 from itlib.probes import Prober
 from itlib.provenance import provenance
-from itlib.registry import methods, models, perturbations, sources
+from itlib.registry import models, perturbations, sources
 from itlib.result import RunResult
 from itlib.spec import EvalSpec, ModelSpec, RunSpec, stream
 from itlib.stages import first_stage, kept_first, load_tuned, save_tuned
@@ -29,7 +31,7 @@ from itlib.steering import Steering, instruction_span
 from itlib.store import Store
 from itlib.template import Encoded, encode, encode_prompt, pad_id
 from itlib.train import train
-from itlib.training_set import training_set
+from itlib.training_set import pretraining_documents, training_set
 
 
 def run_one(spec: RunSpec, store: Store, *, retry_failed: bool = False) -> RunResult:
@@ -138,25 +140,42 @@ def _tune(
     # Adapters and dropout draw from torch's own generator. It is seeded right before each of them, so that nothing
     # that ran earlier, such as a selector, can change what two arms of a comparison share.
     torch.manual_seed(int(stream(spec.seed, "initialisation").integers(2**31)))
-    model = methods.get(spec.tuning.method).attach(model, spec.tuning)
+    method, setting = method_of(spec.tuning), _setting(spec, tokenizer, encoded)
+    model = method.attach(model, spec.tuning, setting)
     torch.manual_seed(int(stream(spec.seed, "dropout").integers(2**31)))
     fit = train if spec.train.trainer == "loop" else _transformers_trainer()
     how = {"seed": spec.seed, "pad_id": pad_id(tokenizer), "dtype": spec.base.dtype}
+    if method.own_optimizer:
+        how["optimizer"] = partial(method.optimizer, model, spec.train, seed=spec.seed)
     if data.paraphrases:  # only the loop has objectives that look at them
         how["paraphrases"] = encode(data.paraphrases, tokenizer, max_length=spec.data.max_length)[0]
     trace = fit(model, encoded, spec.train, traits=data.traits, on_step=prober, **how)
     totals = {
         **trace.totals,
         **({"n_first_steps": begun.totals["n_steps"]} if begun else {}),
+        **setting.notes,
         **data.selection,
         "n_parameters": sum(p.numel() for p in model.parameters()),
-        "n_trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "n_trainable_parameters": method.n_trained(model),
         "audit": {**asdict(audit), "n_pool_too_long": data.n_too_long},
     }
+    model = method.finished(model)
     if spec.keep_weights and store is not None and not trace.diverged:
         record = {"curve": trace.curve, "totals": totals}
         store.put_weights(spec, lambda folder: save_tuned(model, folder, spec, first), record)
     return model, trace.diverged, trace.curve, totals
+
+
+def _setting(spec: RunSpec, tokenizer: Any, encoded: list[Encoded]) -> Setting:
+    """Return what the method of a run may look at before it starts."""
+    source = sources.get(spec.data.source)
+
+    def documents() -> list[Encoded]:
+        found = pretraining_documents(spec, N_CALIBRATION) if hasattr(source, "documents") else []
+        return encode(found, tokenizer, max_length=spec.data.max_length)[0]
+
+    how = {"train": spec.train, "seed": spec.seed, "pad_id": pad_id(tokenizer), "dtype": spec.base.dtype}
+    return Setting(encoded, documents, **how)
 
 
 def _evaluate(model: Any, tokenizer: Any, spec: RunSpec) -> tuple[tuple[tuple[Any, ...], ...], int]:

@@ -22,7 +22,7 @@ from itlib.example import Example
 from itlib.perturbations.label_noise import LABEL_TRANSFORMS
 from itlib.probes import Prober
 from itlib.result import ITEM_COLUMNS
-from itlib.selection import options
+from itlib.schema import options
 from itlib.spec import DataSpec, RunSpec
 from itlib.template import encode
 

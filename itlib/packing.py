@@ -46,9 +46,15 @@ def is_packed(model: Any) -> bool:
 
 
 def virtual_tokens(model: Any) -> int:
-    """Return how many tuned vectors every row begins with, as in prompt tuning; packed rows have no room for them."""
+    """Return how many tuned vectors rows begin with, a soft prompt or a prefix; packed rows have no room for them."""
     config = getattr(model, "active_peft_config", None)
     return config.num_virtual_tokens if getattr(config, "is_prompt_learning", False) else 0
+
+
+def leading_outputs(model: Any) -> int:
+    """Return how many outputs come before those of a row: a soft prompt has some, a prefix of keys and values none."""
+    config = getattr(model, "active_peft_config", None)
+    return 0 if getattr(config, "peft_type", "") == "PREFIX_TUNING" else virtual_tokens(model)
 
 
 def packed(rows: Sequence[np.ndarray], device: Any) -> dict[str, Any]:

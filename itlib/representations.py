@@ -12,8 +12,8 @@ from itlib.errors import InputError
 from itlib.evaluate import BATCH_TOKENS
 from itlib.execute import fixed_threads, load_base, scored_items
 from itlib.packing import is_packed, packed
-from itlib.registry import methods
 from itlib.spec import RunSpec, key
+from itlib.stages import load_tuned
 from itlib.store import Store
 from itlib.template import encode_prompt, pad_id
 from itlib.train import autocast, pad_right
@@ -38,7 +38,7 @@ def run_states(spec: RunSpec, store: Store) -> np.ndarray:
     with fixed_threads(spec.threads):
         model, tokenizer = load_base(spec)
         if weights is not None:
-            model = methods.get(spec.tuning.method).load(model, spec.tuning, weights)
+            model = load_tuned(model, spec, weights)
         model = model.to(spec.device).eval()
         prompts = [encode_prompt(item, tokenizer) for item in scored_items(spec)]
         return last_prompt_states(model, prompts, pad=pad_id(tokenizer), dtype=spec.base.dtype)

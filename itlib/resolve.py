@@ -12,6 +12,8 @@ from typing import Any
 from itlib import selection
 from itlib.batching import BUDGET_UNITS, TOKEN_UNITS
 from itlib.errors import InputError, did_you_mean
+from itlib.methods import method_of
+from itlib.methods import written_options as written_method_options
 from itlib.models import is_encoder_decoder
 from itlib.models._folder import ATTENTION
 from itlib.objectives import check_objective, written_options
@@ -40,7 +42,7 @@ MOST_EXAMPLES = 10**9  # examples seen in one run; more is a slip of the keyboar
 MOST_TOKENS = 10**12
 MOST_PRETRAINING = 0.9
 MOST_VIRTUAL_TOKENS = 1000
-PROMPT = "prompt"  # the method with a soft prompt
+READ_BY_METHODS = ("train_embeddings", "rank", "alpha", "targets", "n_virtual_tokens")  # each by some of them
 RESPONSE = "response"  # the objective that runs had before there were others
 
 
@@ -77,7 +79,7 @@ def resolve(spec: RunSpec) -> RunSpec:
     context = models.get(base.model).context_length(base)
     if 0 < context < data.max_length:
         raise InputError(f"max_length: {data.max_length} is above the {context} positions that the model was built for")
-    if spec.tuning.method == PROMPT and 0 < context < data.max_length + spec.tuning.n_virtual_tokens:
+    if _has_virtual_tokens(spec.tuning) and 0 < context < data.max_length + spec.tuning.n_virtual_tokens:
         longest = f"max_length {data.max_length} and {spec.tuning.n_virtual_tokens} virtual tokens"
         raise InputError(f"n_virtual_tokens: {longest} are above the {context} positions that the model was built for")
     train = spec.train
@@ -88,6 +90,8 @@ def resolve(spec: RunSpec) -> RunSpec:
         check_objective(train, data, source)
         if spec.tuning.first_steps and train.trainer != "loop":
             raise InputError("first_steps: a first stage runs in our own loop only; set trainer: loop")
+        if method_of(spec.tuning).own_optimizer and train.trainer != "loop":
+            raise InputError(f"method: '{spec.tuning.method}' runs in our own loop only; set trainer: loop")
     components = _components(spec, scorer)
     evaluate = spec.evaluate
     if hasattr(source, "has_options") and source.has_options(data):
@@ -135,16 +139,13 @@ def _without_ignored(spec: RunSpec) -> RunSpec:
         train = replace(train, kept_fraction=TrainSpec().kept_fraction)
     if evaluate.n_probes == 0:
         evaluate = replace(evaluate, probe_items=EvalSpec().probe_items, probe_spacing=EvalSpec().probe_spacing)
-    if tuning.method in ("full", PROMPT):
-        tuning = replace(tuning, rank=default.rank, alpha=default.alpha, targets=default.targets)
-    if tuning.method != "full":
-        tuning = replace(tuning, train_embeddings=False)
+    read = method_of(tuning).reads
+    tuning = replace(tuning, **{name: getattr(default, name) for name in READ_BY_METHODS if name not in read})
+    tuning = replace(tuning, method_options=written_method_options(tuning))
     if data.n_train == 0:
         tuning = replace(tuning, first_steps=0)
     if tuning.first_steps == 0:
         tuning = replace(tuning, first_rate=default.first_rate)
-    if tuning.method != PROMPT:
-        tuning = replace(tuning, n_virtual_tokens=default.n_virtual_tokens)
     if evaluate.perturbation == "none":
         evaluate = replace(evaluate, severity=0.0)
     if evaluate.contrast == "none" or evaluate.contrast_weight == 0:
@@ -157,6 +158,10 @@ def _without_ignored(spec: RunSpec) -> RunSpec:
 def _no_choice(data: DataSpec, *but: str) -> dict[str, Any]:
     """Return the defaults of the fields that say how examples are chosen."""
     return {name: type(data).__dataclass_fields__[name].default for name in selection.CHOICE if name not in but}
+
+
+def _has_virtual_tokens(tuning: MethodSpec) -> bool:
+    return "n_virtual_tokens" in method_of(tuning).reads
 
 
 def _check_choices(spec: RunSpec) -> None:
@@ -293,7 +298,7 @@ def _check_encoder_decoder(spec: RunSpec, source: Any) -> None:
         (documents, f"data: {data.data_path} holds plain documents; give prompts with answers"),
         (spec.train.trainer == "transformers", "trainer: 'transformers' tunes causal models only; use loop"),
         (spec.train.objective != "response", f"objective: '{spec.train.objective}' is for causal models; use response"),
-        (spec.tuning.method not in ("full", "lora"), f"method: '{spec.tuning.method}' is for causal models"),
+        (method_of(spec.tuning).causal_only, f"method: '{spec.tuning.method}' is for causal models"),
         (data.pretraining_share > 0, "pretraining_share: documents have no prompt; set it to 0"),
         (data.n_train and data.selector not in ENCODER_DECODER_SELECTORS,
          f"selector: '{data.selector}' scores with a causal model; use one of {selectable}"),

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import math
 import re
 import typing
@@ -280,3 +281,29 @@ def _sequence(value: Any, origin: type, annotation: Any, key: str, where: str) -
 
 
 _SCALARS = {str: _to_text, bool: _to_boolean, int: _to_integer, float: _to_float}
+
+
+def options(component: Any, given: Sequence[str], name: str, key: str = "selector_options") -> dict[str, Any]:
+    """Return "name=value" texts as keyword arguments of a component, each of the type of its default.
+
+    Raises:
+        InputError: A text is no "name=value", names no option or one twice, or its value has another type.
+    """
+    function = getattr(component, "score", getattr(component, "select", component))
+    known = {
+        parameter.name: type(parameter.default)
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    found: dict[str, Any] = {}
+    for text in given:
+        option, sign, value = text.partition("=")
+        if not sign:
+            raise InputError(f"{key}: '{text}' is not of the form name=value")
+        if option not in known:
+            has = f"known: {', '.join(known)}" if known else "it has none"
+            raise InputError(f"{key}: '{name}' has no option '{option}'{did_you_mean(option, known)}; {has}")
+        if option in found:
+            raise InputError(f"{key}: '{option}' is given twice")
+        found[option] = coerce(value, known[option], key=option, where=key)
+    return found

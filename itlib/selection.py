@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from itlib.errors import InputError, RunError, did_you_mean
+from itlib.errors import InputError, RunError
 from itlib.example import Example
 from itlib.files import write_atomic
 from itlib.registry import augmentations, selectors
-from itlib.schema import coerce
+from itlib.schema import options
 from itlib.selectors import Scores, ScoreSelector, ranked
 from itlib.selectors._ledger import Ledger
 from itlib.spec import DataSpec, EvalSpec, RunSpec, canonical_json, flatten, stream, with_fields
@@ -85,32 +84,6 @@ def check(data: DataSpec) -> str:
     if unused or data.scorer == "base" or WARM.fullmatch(data.scorer):
         return ""
     return scorer_model(data.scorer, 0).model_fingerprint
-
-
-def options(component: Any, given: Sequence[str], name: str, key: str = "selector_options") -> dict[str, Any]:
-    """Return "name=value" texts as keyword arguments of a component, each of the type of its default.
-
-    Raises:
-        InputError: A text is no "name=value", names no option or one twice, or its value has another type.
-    """
-    function = getattr(component, "score", getattr(component, "select", component))
-    known = {
-        parameter.name: type(parameter.default)
-        for parameter in inspect.signature(function).parameters.values()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
-    found: dict[str, Any] = {}
-    for text in given:
-        option, sign, value = text.partition("=")
-        if not sign:
-            raise InputError(f"{key}: '{text}' is not of the form name=value")
-        if option not in known:
-            has = f"known: {', '.join(known)}" if known else "it has none"
-            raise InputError(f"{key}: '{name}' has no option '{option}'{did_you_mean(option, known)}; {has}")
-        if option in found:
-            raise InputError(f"{key}: '{option}' is given twice")
-        found[option] = coerce(value, known[option], key=option, where=key)
-    return found
 
 
 def select(

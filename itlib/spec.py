@@ -113,7 +113,8 @@ class DataSpec(_Part):
 class MethodSpec(_Part):
     """Which weights move and how. ``rank``, ``alpha`` and ``targets`` are used by low-rank methods only.
 
-    ``n_virtual_tokens`` is the length of the soft prompt of method "prompt". ``first_steps`` > 0 tunes all weights on
+    ``method_options`` are "name=value" options of the method. ``n_virtual_tokens`` is the length of the soft prompt of
+    methods "prompt" and "prefix". ``first_steps`` > 0 tunes all weights on
     responses for so many steps at ``first_rate`` before the method starts; see ``itlib.stages``.
     """
 
@@ -125,6 +126,7 @@ class MethodSpec(_Part):
     n_virtual_tokens: int = _added(20)
     first_steps: int = _added(0)
     first_rate: float = _added(1e-3)
+    method_options: tuple[str, ...] = _added(())
 
 
 @dataclass(frozen=True)

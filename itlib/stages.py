@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from itlib.methods import method_of
 from itlib.ordering import Traits
-from itlib.registry import methods
 from itlib.spec import MethodSpec, ModelSpec, RunSpec, TrainSpec, stream
 from itlib.template import Encoded
 from itlib.train import TrainingTrace, train
@@ -31,7 +31,7 @@ def first_stage(
         return model, None
     settings = {"learning_rate": spec.tuning.first_rate, "budget": spec.tuning.first_steps, "budget_unit": "steps"}
     plain = replace(spec.train, **settings, objective=TrainSpec.objective, objective_options=())
-    model = methods.get("full").attach(model, MethodSpec())
+    model = method_of(MethodSpec()).attach(model, MethodSpec())
     torch.manual_seed(int(stream(spec.seed, "dropout").integers(2**31)))
     trace = train(model, examples, plain, seed=spec.seed, traits=traits, pad_id=pad_id, dtype=spec.base.dtype)
     return model, trace
@@ -45,16 +45,16 @@ def kept_first(model: Any, spec: RunSpec) -> Any:
 
 def save_tuned(model: Any, folder: Path, spec: RunSpec, first: Any) -> None:
     """Write what a run changed, with the model of the first stage where ``kept_first`` gave one."""
-    methods.get(spec.tuning.method).save(model, folder, started_from(spec))
+    method_of(spec.tuning).save(model, folder, started_from(spec))
     if first is not None:
-        methods.get("full").save(first, folder / FIRST, spec.base)
+        method_of(MethodSpec()).save(first, folder / FIRST, spec.base)
 
 
 def load_tuned(model: Any, spec: RunSpec, folder: Path) -> Any:
     """Return the tuned model of a run from its base and its stored weights, ready for evaluation."""
     if (folder / FIRST).is_dir():
-        model = methods.get("full").load(model, MethodSpec(), folder / FIRST)
-    return methods.get(spec.tuning.method).load(model, spec.tuning, folder)
+        model = method_of(MethodSpec()).load(model, MethodSpec(), folder / FIRST)
+    return method_of(spec.tuning).load(model, spec.tuning, folder)
 
 
 def started_from(spec: RunSpec) -> ModelSpec:

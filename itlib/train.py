@@ -18,7 +18,7 @@ import numpy as np
 from itlib.batching import pad_right
 from itlib.encoder_decoder import answer_logits, is_encoder_decoder
 from itlib.ordering import Traits, training_steps
-from itlib.packing import is_packed, packed, virtual_tokens
+from itlib.packing import is_packed, leading_outputs, packed
 from itlib.spec import TrainSpec
 from itlib.template import Encoded
 
@@ -110,7 +110,7 @@ def padded_logits(model: Any, input_ids: torch.Tensor, response_mask: np.ndarray
 
     places = np.argwhere(response_mask[:, 1:]) + [0, 1]
     columns = np.unique(places[:, 1]) - 1
-    before = virtual_tokens(model)  # what the model gives is longer by them
+    before = leading_outputs(model)  # what the model gives is longer by them
     if _accepts(model, "logits_to_keep"):
         keep = torch.as_tensor(columns + before, device=input_ids.device)
         logits = model(input_ids=input_ids, use_cache=False, logits_to_keep=keep).logits
@@ -138,7 +138,7 @@ def train(
     traits: Sequence[Traits] = (),
     paraphrases: Sequence[Encoded] = (),
     on_step: OnStep | None = None,
-    optimizer: torch.optim.Optimizer | None = None,
+    optimizer: Callable[[int], torch.optim.Optimizer] | None = None,
 ) -> TrainingTrace:
     """Tune the weights of ``model`` that require gradients, in place.
 
@@ -149,10 +149,10 @@ def train(
         seed: Feeds the stream "order"; dropout is seeded by the caller.
         pad_id: Token id for padding; it is never seen by a real token.
         dtype: "bfloat16" runs the forward pass under autocast with float32 weights.
-        traits: What ``spec.order`` and paired objectives look at, one per example; "mixed" alone needs none.
+        traits: What ``spec.order`` and some objectives look at, one per example; "mixed" alone needs none.
         paraphrases: Every example in another wording, for an objective that is ``paired``; others take none.
         on_step: Called before the first step and after each one; it may look at the model and must leave it as it was.
-        optimizer: Whose state the caller wants to look at, as ``adamw`` makes it; None makes one.
+        optimizer: Gives the optimizer of a run of so many steps; None takes ``adamw``.
 
     Returns:
         The trace. Loss is that of ``spec.objective``, normalised by the supervised tokens of the effective batch;
@@ -165,7 +165,7 @@ def train(
     steps = training_steps(examples, spec, seed=seed, traits=traits)
     on_step = on_step or _nothing
     weights = [p for p in model.parameters() if p.requires_grad]
-    optimizer = optimizer or adamw(model, spec)
+    moves = optimizer(len(steps)) if optimizer else adamw(model, spec)
     marks = set(np.unique(np.linspace(1, len(steps), min(spec.curve_points, len(steps))).round().astype(int)))
     model.train()
     losses: list[torch.Tensor] = []
@@ -182,12 +182,12 @@ def train(
             step_loss += loss.detach()
             totals["n_padded_tokens"] += len(group.texts) * max(len(e.input_ids) for e in group.texts)
         gradient_norm = torch.nn.utils.clip_grad_norm_(weights, spec.gradient_clip)
-        for parameters in optimizer.param_groups:
+        for parameters in moves.param_groups:
             parameters["lr"] = spec.learning_rate * learning_rate_factor(
                 step, len(steps), spec.schedule, spec.warmup_fraction
             )
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        moves.step()
+        moves.zero_grad(set_to_none=True)
         losses.append(step_loss)
         totals["n_steps"] += 1
         totals["n_examples_seen"] += len(batch.rows)
@@ -230,10 +230,10 @@ def _objective(
     from itlib.objectives import Batch, check_pairs, objective_of
 
     objective = objective_of(spec)
-    if not objective.paired:
-        return objective, Batch(examples)
-    check_pairs(examples, paraphrases)
-    return objective, Batch(examples, paraphrases, [trait.family for trait in traits])
+    families = [trait.family for trait in traits] if objective.paired or objective.needs_families else ()
+    if objective.paired:
+        check_pairs(examples, paraphrases)
+    return objective, Batch(examples, paraphrases if objective.paired else (), families)
 
 
 def autocast(device: Any, dtype: str) -> Any:

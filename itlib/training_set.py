@@ -55,7 +55,7 @@ def training_set(spec: RunSpec, load_base: Callable[[], tuple[Any, Any]], featur
     selected, n_too_long, told = _selected(spec, load_base, features)
     parts = [(FIRST, selected), (SECOND, _mixed_in(spec))]
     n_documents = document_count(spec.data.pretraining_share, sum(len(examples) for _, examples in parts))
-    parts.append((DOCUMENT, _documents(spec, n_documents)))
+    parts.append((DOCUMENT, pretraining_documents(spec, n_documents)))
     examples = tuple(example for _, part in parts for example in part)
     traits = tuple(Traits(e.id, which, e.family, e.familiarity) for which, part in parts for e in part)
     return TrainingSet(examples, traits, n_too_long, told, _paraphrases(spec, examples))
@@ -134,7 +134,8 @@ def _mixed_in(spec: RunSpec) -> list[Example]:
     return found
 
 
-def _documents(spec: RunSpec, n: int) -> list[Example]:
+def pretraining_documents(spec: RunSpec, n: int) -> list[Example]:
+    """Return the first n documents of a run's stream that fit ``max_length``; none of them is a reference text."""
     if not n:
         return []
     stream_of_documents = sources.get(spec.data.source).documents(seed=spec.seed)

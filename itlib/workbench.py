@@ -20,8 +20,9 @@ from itlib.augmentations import AugmentationContext
 from itlib.errors import InputError, RunError
 from itlib.example import Example
 from itlib.features import Features
+from itlib.methods import Setting, method_of
 from itlib.models import is_encoder_decoder
-from itlib.registry import methods, models, sources
+from itlib.registry import models, sources
 from itlib.selectors import Checkpoint, SelectionContext, canonical
 from itlib.selectors._ledger import Ledger
 from itlib.spec import DataSpec, EvalSpec, ModelSpec, RunSpec, TrainSpec, stream
@@ -201,12 +202,17 @@ class Workbench:
             budget_unit="epochs",
             curve_points=1,
         )
-        tuning = self.spec.tuning if self.spec.tuning.method == method else replace(self.spec.tuning, method=method)
+        tuning = (
+            self.spec.tuning
+            if self.spec.tuning.method == method
+            else replace(self.spec.tuning, method=method, method_options=())
+        )
         torch.manual_seed(int(stream(self.spec.seed, f"tuned scorer {self._tuned}").integers(2**31)))
-        model = methods.get(method).attach(model, tuning)
+        encoded, _ = encode(examples, tokenizer, max_length=max(self.spec.data.max_length, LONGEST))
+        setting = Setting(encoded, train=settings, seed=self.spec.seed, pad_id=pad_id(tokenizer))
+        model = method_of(tuning).attach(model, tuning, setting)
         optimizer = adamw(model, settings)
         watch = _Watch(checkpoints, optimizer)
-        encoded, _ = encode(examples, tokenizer, max_length=max(self.spec.data.max_length, LONGEST))
         trace = train(
             model,
             encoded,
@@ -215,7 +221,7 @@ class Workbench:
             pad_id=pad_id(tokenizer),
             dtype=self.spec.base.dtype,
             on_step=watch,
-            optimizer=optimizer,
+            optimizer=lambda n_steps: optimizer,
         )
         if trace.diverged:
             raise RunError("the scorer diverged while it was tuned; a smaller learning_rate may help")

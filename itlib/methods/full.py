@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from itlib.methods import Method, Setting
 from itlib.registry import methods
 from itlib.spec import MethodSpec, ModelSpec
 
 
-class FullFineTuning:
+@dataclass(frozen=True)
+class FullFineTuning(Method):
     """Train all weights. With ``train_embeddings`` off, input embeddings and a tied output layer stay frozen.
 
     Tied trainable embeddings overwrite the rows of words that never occur as answers, which hurts held-out
     entities of a small vocabulary; hence the choice is a field of the spec.
     """
 
-    def attach(self, model: Any, spec: MethodSpec) -> Any:
+    reads: ClassVar[tuple[str, ...]] = ("train_embeddings",)
+    causal_only: ClassVar[bool] = False
+
+    def attach(self, model: Any, spec: MethodSpec, setting: Setting | None = None) -> Any:
         """Return the model with gradients switched on for the tuned weights."""
         model.requires_grad_(True)
         if not spec.train_embeddings:

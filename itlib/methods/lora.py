@@ -1,44 +1,73 @@
-"""Low-rank adaptation through peft."""
+"""Low-rank adaptation through peft, as it is or with one of its two factors held."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from itlib.encoder_decoder import is_encoder_decoder
+from itlib.errors import InputError
+from itlib.methods import Setting, check_option
+from itlib.methods._peft import Adapter
+from itlib.methods.adapters import LOW_RANK
 from itlib.registry import methods
-from itlib.spec import MethodSpec, ModelSpec
+from itlib.spec import MethodSpec
+
+INNER = ("trained", "orthonormal", "identity")
 
 
-class LoRA:
+@dataclass(frozen=True)
+class LoRA(Adapter):
     """Train a low-rank update ``(alpha / rank) B A`` of the target linear layers; everything else is frozen.
 
-    Source: LoRA: Low-Rank Adaptation of Large Language Models, section 4.1.
+    A starts as random numbers and B as zeros, so the model starts unchanged. Option ``inner`` says what becomes of A:
+
+    * trained: both factors move.
+    * orthonormal: A is replaced by orthonormal rows and held, so that all its singular values are 1 and stay so
+      (peft's own "orthogonal" start is another thing: its rows have no unit length and B is not zero).
+    * identity: A is the identity and held. With the rank of a layer's inputs and alpha equal to the rank this is full
+      fine-tuning of the layer, written as an adapter.
+
+    Source: LoRA: Low-Rank Adaptation of Large Language Models, section 4.1; tuning B alone: LoRA vs Full Fine-tuning
+    (arXiv:2410.21228), section 5.
     """
 
-    def attach(self, model: Any, spec: MethodSpec) -> Any:
-        """Wrap the model with fresh adapters: A random, B zero, so the model starts unchanged."""
-        from peft import LoraConfig, get_peft_model
+    config: str = "LoraConfig"
+    takes: Mapping[str, str] = field(default_factory=lambda: LOW_RANK)
+    always: Mapping[str, Any] = field(default_factory=lambda: {"lora_dropout": 0.0})
+    encoders: bool = True
+    inner: str = field(default="trained", kw_only=True)
 
-        return get_peft_model(model, self._config(LoraConfig, spec, model))
+    def __post_init__(self) -> None:
+        check_option("inner", self.inner, INNER)
 
-    def save(self, model: Any, folder: Path, base: ModelSpec) -> None:
-        """Write the adapter as safetensors, with the fingerprint of the base it belongs to."""
-        from itlib.models._adapter import write_adapter_base
+    def attach(self, model: Any, spec: MethodSpec, setting: Setting | None = None) -> Any:
+        """Wrap the model with fresh adapters.
 
-        model.save_pretrained(folder)
-        write_adapter_base(folder, base.model_fingerprint)
+        Raises:
+            InputError: The rank is too large for orthonormal rows, or is not that of an identity.
+        """
+        wrapped = super().attach(model, spec, setting)
+        if self.inner != "trained":
+            for name, factor in wrapped.named_parameters():
+                if ".lora_A." in name:
+                    self._hold(name, factor)
+        return wrapped
 
-    def load(self, model: Any, spec: MethodSpec, folder: Path) -> Any:
-        """Return the base model with the saved adapter."""
-        from peft import PeftModel
+    def _hold(self, name: str, factor: Any) -> None:
+        import torch
 
-        return PeftModel.from_pretrained(model, folder).eval()
-
-    def _config(self, config: Any, spec: MethodSpec, model: Any) -> Any:
-        targets = spec.targets if spec.targets == "all-linear" else spec.targets.split(",")
-        task = "SEQ_2_SEQ_LM" if is_encoder_decoder(model) else "CAUSAL_LM"
-        return config(r=spec.rank, lora_alpha=spec.alpha, lora_dropout=0.0, target_modules=targets, task_type=task)
+        rank, n_inputs = factor.shape
+        if rank > n_inputs or (self.inner == "identity" and rank != n_inputs):
+            most = "" if self.inner == "identity" else "at most "
+            layer = name.split(".lora_A")[0]
+            raise InputError(f"rank: {rank} is not {most}the {n_inputs} inputs of {layer}; inner={self.inner} needs it")
+        with torch.no_grad():
+            if self.inner == "identity":
+                factor.copy_(torch.eye(rank, dtype=factor.dtype, device=factor.device))
+            else:
+                factor.copy_(torch.linalg.qr(factor.float().T)[0].T)
+        factor.requires_grad_(False)
 
 
 methods.register("lora")(LoRA())

@@ -4,6 +4,7 @@ A registered objective is a frozen dataclass; its fields are its options, given 
 values out of range when it is made. It answers three things:
 
     paired                                        whether it sees every example in a second wording too
+    needs_families                                whether it sees the task family of every example
     groups(batch, most_tokens)                    -> positions of the examples of each backward pass
     loss(model, batch, *, pad_id, dtype)          -> the loss of one group, summed over its supervised tokens
 
@@ -22,7 +23,7 @@ import numpy as np
 from itlib.batching import micro_batches
 from itlib.errors import InputError
 from itlib.registry import objectives
-from itlib.selection import options
+from itlib.schema import options
 from itlib.spec import DataSpec, TrainSpec
 from itlib.template import Encoded
 
@@ -37,7 +38,7 @@ class Batch:
         rows: Encoded examples.
         paraphrases: The same examples in another wording, with equal responses, in the same order; empty for an
             objective that is not ``paired``.
-        families: Task family of each example; empty for an objective that is not ``paired``.
+        families: Task family of each example; empty for an objective that is neither ``paired`` nor asks for them.
     """
 
     rows: Sequence[Encoded]
@@ -65,6 +66,7 @@ class Plain:
     """What most objectives share: they see micro-batches of similar length."""
 
     paired = False
+    needs_families = False
 
     def groups(self, batch: Batch, most_tokens: int) -> list[np.ndarray]:
         """Return the micro-batches of a step; an example counts with its second wording."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from itlib.packing import is_packed, packed, virtual_tokens
+from itlib.packing import is_packed, leading_outputs, packed
 from itlib.template import Encoded
 from itlib.train import pad_right
 
@@ -56,7 +56,7 @@ def logits_and_states(
     input_ids = torch.as_tensor(pad_right([row.input_ids for row in rows], pad_id), device=device)
     line, column = np.nonzero(pad_right(masks, 0))
     line, column = torch.as_tensor(line, device=device), torch.as_tensor(column, device=device)
-    before = virtual_tokens(model)
+    before = leading_outputs(model)
     given = model(input_ids=input_ids, use_cache=False, **wanted)
     every = torch.arange(len(rows), device=device)
     states = given.hidden_states[-1][every, torch.as_tensor(at + before, device=device)]

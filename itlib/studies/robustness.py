@@ -185,7 +185,7 @@ def training_counts(spec: RunSpec) -> dict[str, int]:
 
 
 def size_name(spec: RunSpec) -> str:
-    """Return what a model is called in arms and frames: its registered name, or the last part of its folder or hub id."""
+    """Return what a model is called: its registered name, or the last part of its folder or hub id."""
     return Path(spec.base.model_path).name or spec.base.model
 
 

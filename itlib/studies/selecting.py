@@ -18,8 +18,7 @@ from itlib.packing import KERNEL
 from itlib.registry import selectors
 from itlib.resolve import resolve
 from itlib.result import RunResult
-from itlib.schema import param
-from itlib.selection import options
+from itlib.schema import options, param
 from itlib.spec import RunSpec, with_fields
 from itlib.studies.chosen import ChosenParams, tuned_base
 from itlib.studies.common import best_on_dev, check_unique, on_dev, replicate, replicates

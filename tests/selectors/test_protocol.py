@@ -14,7 +14,7 @@ from toolbox import example, hand_context, hand_features, make_context
 import itlib.selectors
 from itlib.registry import selectors, sources
 from itlib.resolve import resolve
-from itlib.selection import options
+from itlib.schema import options
 from itlib.selectors import Scores, ScoreSelector, SelectionContext, SubsetSelector, by_score, by_subset
 from itlib.spec import RunSpec, with_fields
 
