@@ -7,31 +7,38 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
+import pandas as pd
+
+from itlib.continual import SCORE
 from itlib.contrast import Contrast
 from itlib.decoding import Decoding
+from itlib.edits import NONE, edited
 from itlib.errors import InputError
 from itlib.evaluate import score_items
 from itlib.example import Example, Turn
 from itlib.form_probes import FormProber
+from itlib.frame import REFERENCE
 from itlib.generate import responses, room_for
-from itlib.methods import N_CALIBRATION, Setting, method_of
+from itlib.measures import KEY as MEASURES
+from itlib.measures import Measured, measured
 from itlib.options import choose, option_rows
 from itlib.packing import virtual_tokens
 from itlib.probes import Prober
 from itlib.provenance import provenance
-from itlib.registry import models, perturbations, sources
-from itlib.result import RunResult
-from itlib.spec import EvalSpec, ModelSpec, RunSpec, stream
-from itlib.stages import first_stage, kept_first, load_tuned, save_tuned
+from itlib.registry import perturbations, sources
+from itlib.result import ITEM_COLUMNS, RunResult
+from itlib.spec import EvalSpec, RunSpec, stream
+from itlib.stages import load_tuned
 from itlib.steering import Steering, instruction_span
 from itlib.store import Store
 from itlib.template import Encoded, encode, encode_prompt, pad_id
-from itlib.train import train
-from itlib.training_set import pretraining_documents, training_set
+from itlib.training_set import training_set
+from itlib.tune import Tuned, context_length, load_base, tune
+
+REFERENCE_LOSS = "reference_loss"
 
 
 def run_one(spec: RunSpec, store: Store, *, retry_failed: bool = False) -> RunResult:
@@ -83,30 +90,18 @@ def execute(spec: RunSpec, store: Store | None = None) -> RunResult:
         _check_room(spec, tokenizer)
         model = model.to(device)
         prober = _prober(spec, tokenizer)
-        weights = store.weights(spec) if store is not None and prober is None else None
+        watched = prober is not None or spec.train.rounds != "one"  # what is measured on the way needs the way
+        weights = store.weights(spec) if store is not None and not watched else None
         if weights is not None:
-            model = load_tuned(model, spec, weights)
             record = store.training_record(spec)
-            diverged, curve, totals = False, tuple(record["curve"]), record["totals"]
+            tuned = Tuned(load_tuned(model, spec, weights), False, tuple(record["curve"]), record["totals"])
         else:
-            model, diverged, curve, totals = _tune(model, tokenizer, spec, store, prober)
-        items, n_too_long = ((), 0) if diverged else _evaluate(model, tokenizer, spec)
-    status = "diverged" if diverged else "done"
-    totals = {**totals, "n_eval_too_long": n_too_long}
-    probes = tuple(prober.rows) if prober else ()
-    return RunResult(spec, status, items, curve, totals, provenance(time.perf_counter() - started), probes=probes)
-
-
-def load_base(spec: RunSpec) -> tuple[Any, Any]:
-    """Return the base model of a run, its weights drawn anew where the spec says so, and its tokenizer."""
-    import torch
-
-    model, tokenizer = models.get(spec.base.model).load(spec.base)
-    if spec.base.initialisation == "random":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(stream(spec.seed, "random weights").integers(2**31)))
-            model = type(model)(model.config).float().eval()
-    return model, tokenizer
+            tuned = tune(model, tokenizer, spec, store, prober, lambda now: _by_family(now, tokenizer, spec))
+        items, n_too_long, read_off = ((), 0, {}) if tuned.diverged else _judged(tuned.model, tokenizer, spec)
+    status = "diverged" if tuned.diverged else "done"
+    totals = {**tuned.totals, "n_eval_too_long": n_too_long, **read_off}
+    probes = tuple(prober.rows) if prober else tuned.probes
+    return RunResult(spec, status, items, tuned.curve, totals, provenance(time.perf_counter() - started), probes=probes)
 
 
 def _prober(spec: RunSpec, tokenizer: Any) -> Prober | None:
@@ -114,68 +109,43 @@ def _prober(spec: RunSpec, tokenizer: Any) -> Prober | None:
     if not spec.evaluate.n_probes:
         return None
     kind = FormProber if spec.data.augmentation == "noise_phases" else Prober
-    return kind(spec, tokenizer, pad_id=pad_id(tokenizer), context_length=_context_length(spec.base))
+    return kind(spec, tokenizer, pad_id=pad_id(tokenizer), context_length=context_length(spec.base))
 
 
-def _context_length(base: ModelSpec) -> int:
-    return models.get(base.model).context_length(base) or sys.maxsize
+def _judged(model: Any, tokenizer: Any, spec: RunSpec) -> tuple[tuple[tuple[Any, ...], ...], int, dict[str, Any]]:
+    """Return the scores of items, how many are too long for the model, and what measures give, for the totals.
+
+    The model is edited first where the evaluation says so.
+    """
+    evaluate = spec.evaluate
+    if not (evaluate.measures or evaluate.edit != NONE):
+        return (*_evaluate(model, tokenizer, spec), {})
+    model.eval()
+    about = Measured(
+        spec,
+        model,
+        tokenizer,
+        base=lambda: load_base(spec)[0],
+        items=scored_items(spec),
+        trained_on=lambda: training_set(spec, lambda: load_base(spec)).examples,
+        pad_id=pad_id(tokenizer),
+        context_length=context_length(spec.base) - virtual_tokens(model),
+    )
+    about = edited(about)
+    items, n_too_long = _evaluate(about.model, tokenizer, spec)
+    return items, n_too_long, {MEASURES: measured(about)} if evaluate.measures else {}
 
 
-def _tune(
-    model: Any, tokenizer: Any, spec: RunSpec, store: Store | None, prober: Prober | None
-) -> tuple[Any, bool, tuple, dict[str, Any]]:
-    if spec.data.n_train == 0:
-        return model, False, (), {"n_parameters": sum(p.numel() for p in model.parameters())}
-    import torch
-
-    features = None if store is None else store.root / "features"
-    data = training_set(spec, lambda: load_base(spec), features)
-    encoded, audit = encode(data.examples, tokenizer, max_length=spec.data.max_length)
-    if prober is not None:
-        prober.saw(data.examples)
-    model, begun = first_stage(model, encoded, spec, traits=data.traits, pad_id=pad_id(tokenizer))
-    if begun is not None and begun.diverged:
-        return model, True, begun.curve, begun.totals
-    first = kept_first(model, spec)
-    # Adapters and dropout draw from torch's own generator. It is seeded right before each of them, so that nothing
-    # that ran earlier, such as a selector, can change what two arms of a comparison share.
-    torch.manual_seed(int(stream(spec.seed, "initialisation").integers(2**31)))
-    method, setting = method_of(spec.tuning), _setting(spec, tokenizer, encoded)
-    model = method.attach(model, spec.tuning, setting)
-    torch.manual_seed(int(stream(spec.seed, "dropout").integers(2**31)))
-    fit = train if spec.train.trainer == "loop" else _transformers_trainer()
-    how = {"seed": spec.seed, "pad_id": pad_id(tokenizer), "dtype": spec.base.dtype}
-    if method.own_optimizer:
-        how["optimizer"] = partial(method.optimizer, model, spec.train, seed=spec.seed)
-    if data.paraphrases:  # only the loop has objectives that look at them
-        how["paraphrases"] = encode(data.paraphrases, tokenizer, max_length=spec.data.max_length)[0]
-    trace = fit(model, encoded, spec.train, traits=data.traits, on_step=prober, **how)
-    totals = {
-        **trace.totals,
-        **({"n_first_steps": begun.totals["n_steps"]} if begun else {}),
-        **setting.notes,
-        **data.selection,
-        "n_parameters": sum(p.numel() for p in model.parameters()),
-        "n_trainable_parameters": method.n_trained(model),
-        "audit": {**asdict(audit), "n_pool_too_long": data.n_too_long},
-    }
-    model = method.finished(model)
-    if spec.keep_weights and store is not None and not trace.diverged:
-        record = {"curve": trace.curve, "totals": totals}
-        store.put_weights(spec, lambda folder: save_tuned(model, folder, spec, first), record)
-    return model, trace.diverged, trace.curve, totals
-
-
-def _setting(spec: RunSpec, tokenizer: Any, encoded: list[Encoded]) -> Setting:
-    """Return what the method of a run may look at before it starts."""
-    source = sources.get(spec.data.source)
-
-    def documents() -> list[Encoded]:
-        found = pretraining_documents(spec, N_CALIBRATION) if hasattr(source, "documents") else []
-        return encode(found, tokenizer, max_length=spec.data.max_length)[0]
-
-    how = {"train": spec.train, "seed": spec.seed, "pad_id": pad_id(tokenizer), "dtype": spec.base.dtype}
-    return Setting(encoded, documents, **how)
+def _by_family(model: Any, tokenizer: Any, spec: RunSpec) -> dict[str, float]:
+    """Return exact match of every family of a run's own items, and the loss on its reference documents."""
+    items, _ = _evaluate(model, tokenizer, spec)
+    table = pd.DataFrame(list(items), columns=list(ITEM_COLUMNS))
+    documents = table[table["family"] == REFERENCE]
+    scores = table[table["family"] != REFERENCE].groupby("family")["exact_match"].mean().dropna()
+    found = {f"{SCORE}{family}": float(value) for family, value in scores.items()}
+    if len(documents):
+        found[REFERENCE_LOSS] = float(documents["nll"].sum() / documents["n_tokens"].sum())
+    return found
 
 
 def _evaluate(model: Any, tokenizer: Any, spec: RunSpec) -> tuple[tuple[tuple[Any, ...], ...], int]:
@@ -207,13 +177,13 @@ def _scored(
     """
     if not examples:
         return (), 0
-    context_length = _context_length(spec.base) - virtual_tokens(model)
+    positions = context_length(spec.base) - virtual_tokens(model)
     how = {"pad_id": pad_id(tokenizer), "dtype": spec.base.dtype}
-    encoded, _ = encode(examples, tokenizer, max_length=context_length, last_only=spec.evaluate.n_shots > 0)
+    encoded, _ = encode(examples, tokenizer, max_length=positions, last_only=spec.evaluate.n_shots > 0)
     decoding = Decoding() if asked is None else _decoding(spec, tokenizer, asked, examples, encoded)
     kept = [row.example_index for row in encoded if decoding.knows(row.example_index)]
     offered = {index: option_rows(examples[index], tokenizer) for index in kept if examples[index].options}
-    too_long = {i for i, rows in offered.items() if max(len(row.input_ids) for row in rows) > context_length}
+    too_long = {i for i, rows in offered.items() if max(len(row.input_ids) for row in rows) > positions}
     offered = {index: rows for index, rows in offered.items() if index not in too_long}
     scored = set(kept) - too_long
     encoded = [row for row in encoded if row.example_index in scored]
@@ -236,8 +206,8 @@ def _generated(
         elif spec.evaluate.answers == "generated" and not example.options and len(example.turns) > 1:
             n_answer = len(row.input_ids) - len(encode_prompt(example, tokenizer))
             limits[row.example_index] = room_for(n_answer)
-    context_length = _context_length(spec.base) - virtual_tokens(model)
-    how = {"pad_id": pad_id(tokenizer), "dtype": spec.base.dtype, "context_length": context_length}
+    positions = context_length(spec.base) - virtual_tokens(model)
+    how = {"pad_id": pad_id(tokenizer), "dtype": spec.base.dtype, "context_length": positions}
     how |= {"most_new": list(limits.values()), "decoding": decoding.take(list(limits))}
     answers = responses(model, tokenizer, [examples[index] for index in limits], **how)
     return dict(zip(limits, answers, strict=True))
@@ -265,12 +235,12 @@ def scored_items(spec: RunSpec, asked: list[Example] | None = None) -> list[Exam
 
 def _check_room(spec: RunSpec, tokenizer: Any) -> None:
     """Refuse, before anything is trained, demonstrations that do not fit into the model's context with an item."""
-    n, context_length = spec.evaluate.n_shots, _context_length(spec.base)
+    n, positions = spec.evaluate.n_shots, context_length(spec.base)
     longest = encode(scored_items(spec), tokenizer, max_length=sys.maxsize)[1].longest if n else 0
-    if longest > context_length:
+    if longest > positions:
         raise InputError(
             f"n_shots: with {n} demonstrations the longest row has {longest} tokens; model '{spec.base.model}' was "
-            f"built for {context_length} positions"
+            f"built for {positions} positions"
         )
 
 
@@ -299,7 +269,7 @@ def _decoding(
     if evaluate.contrast != "none":
         source = sources.get(spec.data.source)
         noisy = source.noisy(spec.data, evaluate, evaluate.contrast, seed=spec.seed)
-        rows, _ = encode(noisy, tokenizer, max_length=_context_length(spec.base))
+        rows, _ = encode(noisy, tokenizer, max_length=context_length(spec.base))
         return Contrast({row.example_index: row for row in rows}, evaluate.contrast_weight)
     if evaluate.steering:
         places = {row.example_index: len(row.input_ids) for row in encoded}
@@ -323,12 +293,6 @@ def _perturbed(examples: list[Example], evaluation: EvalSpec) -> list[Example]:
         )
         changed.append(replace(example, turns=turns))
     return changed
-
-
-def _transformers_trainer() -> Any:
-    from itlib.trainer import train_with_transformers
-
-    return train_with_transformers
 
 
 def _device(name: str) -> Any:

@@ -11,6 +11,8 @@ from typing import Any
 
 from itlib import selection
 from itlib.batching import BUDGET_UNITS, TOKEN_UNITS
+from itlib.continual import ROUNDS, check_rounds
+from itlib.edits import NONE, check_edit
 from itlib.errors import InputError, did_you_mean
 from itlib.methods import method_of
 from itlib.methods import written_options as written_method_options
@@ -21,7 +23,18 @@ from itlib.options import OPTION_SCORES
 from itlib.ordering import NEEDS_FAMILIES, NEEDS_SECOND_PART, ORDERS, kept_count
 from itlib.packing import KERNEL
 from itlib.probes import SPACINGS, probe_evaluation
-from itlib.registry import Registry, augmentations, methods, models, objectives, perturbations, selectors, sources
+from itlib.registry import (
+    Registry,
+    augmentations,
+    edits,
+    measures,
+    methods,
+    models,
+    objectives,
+    perturbations,
+    selectors,
+    sources,
+)
 from itlib.spec import DataSpec, EvalSpec, MethodSpec, RunSpec, TrainSpec
 from itlib.train import SCHEDULES
 from itlib.training_set import document_count
@@ -63,6 +76,7 @@ def resolve(spec: RunSpec) -> RunSpec:
         raise InputError(f"n_shots: source '{spec.data.source}' has no task families to demonstrate; set it to 0")
     source.check_evaluation(data, spec.evaluate)
     _check_decoding(spec)
+    _check_measures(spec)
     scorer = selection.check(data)
     if data.target_families:
         try:
@@ -88,6 +102,8 @@ def resolve(spec: RunSpec) -> RunSpec:
         train = replace(train, trainer="loop" if ours else "transformers")
     if data.n_train > 0:
         check_objective(train, data, source)
+        if train.rounds != "one":
+            check_rounds(replace(spec, data=data, train=train))
         if spec.tuning.first_steps and train.trainer != "loop":
             raise InputError("first_steps: a first stage runs in our own loop only; set trainer: loop")
         if method_of(spec.tuning).own_optimizer and train.trainer != "loop":
@@ -114,6 +130,9 @@ def _components(spec: RunSpec, scorer: str) -> tuple[str, ...]:
         used.append((augmentations, spec.data.augmentation))
     if spec.train.objective != RESPONSE and spec.data.n_train > 0:
         used.append((objectives, spec.train.objective))
+    if spec.data.n_train > 0:
+        used += [(measures, name) for name in spec.evaluate.measures]
+        used += [(edits, spec.evaluate.edit)] if spec.evaluate.edit != NONE else []
     found = [f"core {CORE_VERSION}", *(f"{r.kind} {name} {r.version(name)}" for r, name in used)]
     return (*found, f"scorer {scorer}") if scorer else tuple(found)
 
@@ -126,7 +145,7 @@ def _without_ignored(spec: RunSpec) -> RunSpec:
         data = replace(data, noise_kinds=())
     if data.n_train == 0:
         data = replace(data, **_no_choice(data, "selector"), per_family_cap=0, n_mix=0, pretraining_share=0.0)
-        train = replace(train, order="mixed", objective=RESPONSE, objective_options=())
+        train = replace(train, order="mixed", objective=RESPONSE, objective_options=(), rounds="one")
         evaluate = replace(evaluate, n_probes=0)
     if data.n_mix == 0:
         data = replace(data, mix_families=())
@@ -148,6 +167,11 @@ def _without_ignored(spec: RunSpec) -> RunSpec:
         tuning = replace(tuning, first_rate=default.first_rate)
     if evaluate.perturbation == "none":
         evaluate = replace(evaluate, severity=0.0)
+    evaluate = replace(evaluate, measures=tuple(sorted(evaluate.measures)))
+    if data.n_train == 0:
+        evaluate = replace(evaluate, measures=(), edit=NONE)
+    if evaluate.edit == NONE:
+        evaluate = replace(evaluate, edit_scale=EvalSpec().edit_scale)
     if evaluate.contrast == "none" or evaluate.contrast_weight == 0:
         evaluate = replace(evaluate, contrast="none", contrast_weight=0.0)
     if evaluate.injection != "none":
@@ -170,6 +194,7 @@ def _check_choices(spec: RunSpec) -> None:
         ("budget_unit", spec.train.budget_unit, BUDGET_UNITS),
         ("trainer", spec.train.trainer, TRAINERS),
         ("order", spec.train.order, ORDERS),
+        ("rounds", spec.train.rounds, ROUNDS),
         ("initialisation", spec.base.initialisation, INITIALISATIONS),
         ("dtype", spec.base.dtype, DTYPES),
         ("attention", spec.base.attention, ATTENTION),
@@ -257,6 +282,21 @@ def _check_decoding(spec: RunSpec) -> None:
         )
     if evaluate.steering and spec.base.attention not in STEERABLE:
         raise InputError(f"steering: attention is '{spec.base.attention}'; one of {', '.join(STEERABLE)} is needed")
+
+
+def _check_measures(spec: RunSpec) -> None:
+    """Refuse measures and edits that there are not, and those of weights where the method changes none."""
+    evaluate, method = spec.evaluate, method_of(spec.tuning)
+    if len(set(evaluate.measures)) < len(evaluate.measures):
+        raise InputError(f"measures: the list repeats a name: {', '.join(evaluate.measures)}")
+    check_edit(evaluate.edit, evaluate.edit_scale)
+    for name in evaluate.measures:
+        if getattr(measures.get(name), "needs_weights", False) and not method.mergeable:
+            raise InputError(f"measures: '{name}' reads weights, and method '{spec.tuning.method}' changes none")
+    if evaluate.edit != NONE and not method.mergeable:
+        raise InputError(
+            f"edit: '{evaluate.edit}' changes weights, and method '{spec.tuning.method}' tunes none of them"
+        )
 
 
 def _check_training(spec: RunSpec, source: Any) -> int:

@@ -134,7 +134,8 @@ class TrainSpec(_Part):
     """Optimisation. ``budget`` counts ``budget_unit``; the schedule spans the steps that follow from it.
 
     ``order`` is a name of ``ordering.ORDERS``; ``kept_fraction`` belongs to "dual_stage". ``objective`` is what is
-    minimised, a registered name; its options are "name=value". One other than "response" sees examples in two wordings.
+    minimised, a registered name; its options are "name=value". ``rounds`` other than "one" train on one family after
+    another, each with an equal part of the budget; see ``itlib.continual``.
     """
 
     learning_rate: float = 1e-3
@@ -152,6 +153,7 @@ class TrainSpec(_Part):
     trainer: str = "auto"
     objective: str = _added("response")
     objective_options: tuple[str, ...] = _added(())
+    rounds: str = _added("one")
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,9 @@ class EvalSpec(_Part):
     ``option_score`` is what an item with options compares, "sum" or "mean" log-likelihood; see ``itlib.options``.
     ``answers`` is "generated" where the text that the model generates is to match in every other closed item, and not
     its most likely token after each of the right ones ("teacher_forced"); see ``itlib.evaluate``.
+
+    ``measures`` are read off the tuned model beside its scores; see ``itlib.measures``. ``edit`` changes the tuned
+    weights before any of this, by ``edit_scale``; see ``itlib.edits``.
 
     ``n_shots`` puts that many solved examples of the family before every item, as earlier turns; the last answer alone
     is scored.
@@ -204,6 +209,9 @@ class EvalSpec(_Part):
     option_score: str = _added("sum")
     answers: str = _added("teacher_forced")
     n_shots: int = _added(0)
+    measures: tuple[str, ...] = _added(())
+    edit: str = _added("none")
+    edit_scale: float = _added(1.0)
 
 
 @dataclass(frozen=True)
@@ -281,7 +289,7 @@ def _identity(spec: RunSpec, *, training_only: bool) -> dict[str, Any]:
         if owner.__dataclass_fields__[name].metadata.get("added") and value == owner.__dataclass_fields__[name].default:
             continue
         if training_only and name == "components":
-            value = tuple(item for item in value if not item.startswith("perturbation "))
+            value = tuple(item for item in value if not item.startswith(("perturbation ", "measure ", "edit ")))
         identity[name] = value
     return identity
 

@@ -44,7 +44,13 @@ def kept_first(model: Any, spec: RunSpec) -> Any:
 
 
 def save_tuned(model: Any, folder: Path, spec: RunSpec, first: Any) -> None:
-    """Write what a run changed, with the model of the first stage where ``kept_first`` gave one."""
+    """Write what a run changed, with the model of the first stage where ``kept_first`` gave one.
+
+    A run in rounds ends in plain weights, which are all that is left of its methods.
+    """
+    if spec.train.rounds != "one":
+        method_of(MethodSpec()).save(model, folder, started_from(spec))
+        return
     method_of(spec.tuning).save(model, folder, started_from(spec))
     if first is not None:
         method_of(MethodSpec()).save(first, folder / FIRST, spec.base)
@@ -52,6 +58,8 @@ def save_tuned(model: Any, folder: Path, spec: RunSpec, first: Any) -> None:
 
 def load_tuned(model: Any, spec: RunSpec, folder: Path) -> Any:
     """Return the tuned model of a run from its base and its stored weights, ready for evaluation."""
+    if spec.train.rounds != "one":
+        return method_of(MethodSpec()).load(model, spec.tuning, folder)
     if (folder / FIRST).is_dir():
         model = method_of(MethodSpec()).load(model, MethodSpec(), folder / FIRST)
     return method_of(spec.tuning).load(model, spec.tuning, folder)

@@ -23,12 +23,14 @@ from itlib.microworld import corpus, facts, language, lexicon, pretrain, respons
 from itlib.microworld.dice import Dice
 from itlib.microworld.operations import answer
 from itlib.microworld.phrasings import template_words
+from itlib.packing import leading_outputs
 from itlib.registry import families
+from itlib.spectra import FLAT, power_law_exponent
 
 STRICT_LIMIT = 0.02
 LENIENT_LIMIT = 0.05
 RECALL_LIMIT = 0.95
-FLAT_SPECTRUM = 0.2
+FLAT_SPECTRUM = FLAT
 SPREAD = "micro-1m"  # the size of which several seeds are shipped
 FACT_FAMILIES = ("opposite", "past", "plural", "category", "colour", "size", "home", "job", "country", "first_letter")
 SHOTS = 5
@@ -80,10 +82,11 @@ def greedy_matches(model: Any, tokenizer: Any, prompts: list[str], answers: list
             joined = rows[index][0] + rows[index][1]
             ids[line, : len(joined)] = torch.tensor(joined)
         with torch.no_grad():
-            best = model(input_ids=ids, use_cache=False).logits.argmax(-1)
+            best = model(input_ids=ids.to(model.device), use_cache=False).logits.argmax(-1).cpu()
         for line, index in enumerate(part):
             head, tail = rows[index]
-            right = (best[line, len(head) - 1 : len(head) - 1 + len(tail)] == torch.tensor(tail)).tolist()
+            start_of_answer = leading_outputs(model) + len(head) - 1
+            right = (best[line, start_of_answer : start_of_answer + len(tail)] == torch.tensor(tail)).tolist()
             strict[index], lenient[index] = all(right), all(right[:-1])
     return strict, lenient
 
@@ -206,14 +209,12 @@ def spectrum(model: Any) -> list[dict[str, float | str]]:
     for name, weight in model.named_parameters():
         if weight.ndim == 2:
             values = torch.linalg.svdvals(weight.detach().double()).numpy()
-            half = values[: max(2, len(values) // 2)]
-            exponent = -np.polyfit(np.log(np.arange(1, len(half) + 1)), np.log(half), 1)[0]
             rows.append(
                 {
                     "matrix": name,
                     "top_over_median": float(values[0] / np.median(values)),
-                    "exponent": float(exponent),
-                    "flat": bool(exponent < FLAT_SPECTRUM),
+                    "exponent": power_law_exponent(values),
+                    "flat": power_law_exponent(values) < FLAT_SPECTRUM,
                 }
             )
     return rows

@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from itlib.errors import InputError
 from itlib.example import Example, Turn
 from itlib.injections import check_places
-from itlib.microworld import answers, corpus, noisy_instructions, world
+from itlib.microworld import answers, corpus, noisy_instructions, responses, world
 from itlib.microworld.injection import injected
 from itlib.microworld.phrasings import phrasings
 from itlib.registry import families as registry
@@ -137,6 +137,10 @@ class MicroworldSource:
         """Yield pretraining documents to train on, without end, of a stream that no base model was trained on."""
         for index, text in enumerate(corpus.documents("beside instructions", seed)):
             yield _document("pretraining", index, text)
+
+    def form_words(self) -> frozenset[str]:
+        """Return the words of responses that say nothing of the content: those of styles and of wordings."""
+        return responses.style_words() | responses.wording_words()
 
     def instance(self, example: Example, *, seed: int, index: int) -> Example:
         """Return one more example of the same family; see ``world.taught``."""
