@@ -31,7 +31,7 @@ from itlib.template import Encoded, stop_token_id
 from itlib.train import autocast, pad_right
 
 SECOND_SHARE = 0.2  # of the candidates, those that the second stage looks at
-BATCH_TOKENS = 8192  # tokens whose keys and values are held at once
+BATCH_TOKENS = 2048  # tokens whose keys and values are held at once; what fits a cache is faster on a CPU
 ROUNDING = 1e-5  # of a log-likelihood, or nats below 1; what batches of another shape can make of equal ones
 
 
