@@ -131,7 +131,7 @@ def _components(spec: RunSpec, scorer: str) -> tuple[str, ...]:
     if spec.train.objective != RESPONSE and spec.data.n_train > 0:
         used.append((objectives, spec.train.objective))
     if spec.data.n_train > 0:
-        used += [(measures, name) for name in spec.evaluate.measures]
+        used += [(measures, name) for name in sorted(spec.evaluate.measures)]
         used += [(edits, spec.evaluate.edit)] if spec.evaluate.edit != NONE else []
     found = [f"core {CORE_VERSION}", *(f"{r.kind} {name} {r.version(name)}" for r, name in used)]
     return (*found, f"scorer {scorer}") if scorer else tuple(found)

@@ -71,7 +71,7 @@ def test_kept_weights_serve_another_evaluation_with_the_same_scores(tmp_path, me
     spec = replace(small.resolved(method=method, n_eval=2), keep_weights=True)
     first = run_one(spec, store)
     assert store.weights(spec) is not None and not list(tmp_path.rglob("*.bin"))
-    monkeypatch.setattr("itlib.execute.train", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr("itlib.tune.train", lambda *a, **k: pytest.fail("trained again"))
     wider = run_one(small.resolved(method=method, n_eval=4), store)
     shared = dict(zip(column(wider, "item"), wider.items, strict=True))
     for row in first.items:
@@ -105,7 +105,7 @@ def test_test_items_enter_only_the_final_evaluation(monkeypatch):
     """No held-out item is read before training has ended, and a dev run never reads a test item."""
     source, asked, trained = sources.get("microworld"), [], []
     original = type(source).held_out
-    from itlib import execute as module
+    from itlib import tune as module
 
     real_train = module.train
 

@@ -164,7 +164,7 @@ def test_demonstrations_that_leave_no_room_are_refused_before_training(tmp_path,
     def no_training(*arguments):
         raise AssertionError("a run that cannot be scored is not trained")
 
-    monkeypatch.setattr("itlib.execute._tune", no_training)
+    monkeypatch.setattr("itlib.execute.tune", no_training)
     spec = worldly.resolved(worldly.folder(tmp_path), eval_families=("longer",), n_shots=30, n_reference=0)
     with pytest.raises(InputError, match=r"with 30 demonstrations the longest row has \d+ tokens; .* 256 positions"):
         execute(spec)

@@ -245,8 +245,9 @@ def test_the_response_objective_is_what_the_loop_always_did():
     assert torch.equal(found, torch.cat([weight.detach().flatten() for weight in model.parameters()]))
 
 
-@pytest.mark.parametrize("name", objectives.names())
+@pytest.mark.parametrize("name", [name for name in objectives.names() if name != "expert_balance"])
 def test_a_step_may_be_cut_anywhere(name):
+    """The balance of experts is no sum over examples: its step is one backward pass."""
     objective, pairs = made(name), batch(10)
     pairs = pairs if objective.paired else Batch(pairs.rows)
     found = []
