@@ -27,7 +27,7 @@ from itlib.measures import Measured, measured
 from itlib.options import choose, option_rows
 from itlib.packing import virtual_tokens
 from itlib.probes import Prober
-from itlib.provenance import provenance
+from itlib.provenance import provenance, watch_memory
 from itlib.registry import perturbations, sources
 from itlib.result import ITEM_COLUMNS, RunResult
 from itlib.spec import EvalSpec, RunSpec, stream
@@ -84,6 +84,7 @@ def execute(spec: RunSpec, store: Store | None = None) -> RunResult:
     import torch
 
     started = time.perf_counter()
+    watch_memory()
     device = _device(spec.device)
     with fixed_threads(spec.threads), torch.random.fork_rng(devices=_cuda_devices(spec.device)):
         model, tokenizer = load_base(spec)

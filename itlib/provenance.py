@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import platform
 import subprocess
@@ -13,8 +14,33 @@ PACKAGES = ("itlib", "torch", "transformers", "peft", "datasets", "numpy", "toke
 
 
 def provenance(wall_seconds: float) -> dict[str, Any]:
-    """Return the record stored with a run. ``wall_seconds`` is the time from loading the model to the last score."""
-    return {**_fixed(), "wall_seconds": round(wall_seconds, 3)}
+    """Return the record stored with a run.
+
+    ``wall_seconds`` is the time from loading the model to the last score, ``peak_memory`` the most memory [bytes] that
+    the process held in it: of the GPU where there is one, else resident. It is 0 where the system does not tell.
+    """
+    return {**_fixed(), "wall_seconds": round(wall_seconds, 3), "peak_memory": _peak_memory()}
+
+
+def watch_memory() -> None:
+    """Let the peak of memory count from here on, where the system can."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):  # of Linux; elsewhere the peak is that of the whole process
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_memory() -> int:
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+    return 0
 
 
 @functools.cache

@@ -153,8 +153,10 @@ def load_claim(claim_id: str, folder: str | Path | None = None) -> Claim:
     return Claim(**{**data, "parts": parts})
 
 
-def judge(claim: Claim, frame: pd.DataFrame) -> Verdict:
+def judge(claim: Claim, frame: pd.DataFrame, *, blocked: str = "") -> Verdict:
     """Judge a claim on a tidy frame, using complete seeds only.
+
+    ``blocked`` says why no comparison of these runs is fair (``ledger.undeclared``): the claim is then not_run.
 
     Never raises for missing runs, seeds, families or metrics: that is the verdict "not_run" with its reason. A score
     that a file of scores lacks (``itlib.external_scores``) is never left out with its seed, because whoever made the
@@ -163,6 +165,8 @@ def judge(claim: Claim, frame: pd.DataFrame) -> Verdict:
     from itlib.registry import claims
 
     estimate = claims.get(claim.id)
+    if blocked:
+        return _combine(claim, tuple(_not_run(part, 0, blocked) for part in claim.parts))
     if "seed" not in frame.columns or not len(frame):
         parts = tuple(_not_run(part, 0, "the frame has no runs") for part in claim.parts)
         return _combine(claim, parts)

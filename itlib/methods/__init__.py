@@ -68,6 +68,8 @@ class Method:
         causal_only: A sequence-to-sequence model is refused.
         mergeable: Its change can be written into the weights of the base, see ``itlib.dense``.
         documents: Whether it asks for ``Setting.documents``.
+        rate_factor: How much larger its learning rates are than those of full fine-tuning, roughly: where a search for
+            its rate begins. The search decides.
     """
 
     reads: ClassVar[tuple[str, ...]] = ()
@@ -75,6 +77,7 @@ class Method:
     causal_only: ClassVar[bool] = True
     mergeable: ClassVar[bool] = True
     documents: ClassVar[bool] = False
+    rate_factor: ClassVar[float] = 1.0
 
     def check(self, spec: MethodSpec) -> None:
         """Refuse what can be seen to fail without a model."""

@@ -16,12 +16,15 @@ TABLE = {
     "dora": Adapter("LoraConfig", LOW_RANK, {"use_dora": True}, encoders=True),
     "pissa": Adapter("LoraConfig", LOW_RANK, {"init_lora_weights": "pissa"}, moves_base=True),
     "olora": Adapter("LoraConfig", LOW_RANK, {"init_lora_weights": "olora"}, moves_base=True),
-    "vera": Adapter("VeraConfig", {"r": "rank", "target_modules": "targets"}, {"d_initial": 0.1}),
+    "vera": Adapter("VeraConfig", {"r": "rank", "target_modules": "targets"}, {"d_initial": 0.1}, faster=16.0),
     "ia3": Adapter(
-        "IA3Config", {}, {"target_modules": ["k_proj", "v_proj", "down_proj"], "feedforward_modules": [FEEDFORWARD[-1]]}
+        "IA3Config",
+        {},
+        {"target_modules": ["k_proj", "v_proj", "down_proj"], "feedforward_modules": [FEEDFORWARD[-1]]},
+        faster=16.0,
     ),
-    "norms": Adapter("LNTuningConfig", {}, {}),
-    "prefix": Adapter("PrefixTuningConfig", {"num_virtual_tokens": VIRTUAL}, merges=False),
+    "norms": Adapter("LNTuningConfig", {}, {}, faster=16.0),
+    "prefix": Adapter("PrefixTuningConfig", {"num_virtual_tokens": VIRTUAL}, merges=False, faster=16.0),
 }
 
 for _name, _adapter in TABLE.items():

@@ -36,6 +36,7 @@ class Mixture(Method):
 
     reads: ClassVar[tuple[str, ...]] = ("rank", "alpha")
     mergeable: ClassVar[bool] = False
+    rate_factor: ClassVar[float] = 4.0
     experts: int = field(default=4, kw_only=True)
 
     def __post_init__(self) -> None:

@@ -14,5 +14,11 @@ from itlib.methods._peft import VIRTUAL, Adapter
 from itlib.registry import methods
 
 methods.register("prompt")(
-    Adapter("PromptTuningConfig", {"num_virtual_tokens": VIRTUAL}, {"prompt_tuning_init": "SAMPLE_VOCAB"}, merges=False)
+    Adapter(
+        "PromptTuningConfig",
+        {"num_virtual_tokens": VIRTUAL},
+        {"prompt_tuning_init": "SAMPLE_VOCAB"},
+        merges=False,
+        faster=32.0,
+    )
 )

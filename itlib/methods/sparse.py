@@ -88,6 +88,7 @@ class GrowAndDrop(Subset):
     """
 
     own_optimizer: ClassVar[bool] = True
+    rate_factor: ClassVar[float] = 2.0
     density: float = field(default=0.01, kw_only=True)
     reselect: int = field(default=20, kw_only=True)
     rate: float = field(default=0.2, kw_only=True)
@@ -202,6 +203,6 @@ def sparse_adam(
 
 
 methods.register("lottery_ticket")(
-    LotteryTicket("ShiraConfig", {"r": "rank"}, {"target_modules": EVERY_LINEAR}, moves_base=True)
+    LotteryTicket("ShiraConfig", {"r": "rank"}, {"target_modules": EVERY_LINEAR}, moves_base=True, faster=1.0)
 )
 methods.register("grow_and_drop")(GrowAndDrop())
