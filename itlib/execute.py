@@ -89,7 +89,7 @@ def execute(spec: RunSpec, store: Store | None = None) -> RunResult:
     with fixed_threads(spec.threads), torch.random.fork_rng(devices=_cuda_devices(spec.device)):
         model, tokenizer = load_base(spec)
         _check_room(spec, tokenizer)
-        model = model.to(device)
+        model = model if getattr(model, "is_quantized", False) else model.to(device)
         prober = _prober(spec, tokenizer)
         watched = prober is not None or spec.train.rounds != "one"  # what is measured on the way needs the way
         weights = store.weights(spec) if store is not None and not watched else None
