@@ -50,8 +50,8 @@ __all__ = [
 CLAIMS = ("SC4", "SC5", "SC6", "SC30", "SC11", "SC12", "SC22", "O11", "O12")
 UNEQUAL = {
     "steps": "what is added to a part is seen beside it, so that the part itself is seen equally often",
-    "tokens": "as for steps, and tasks differ in length",
-    "supervised": "as for tokens",
+    "tokens": "what is added to a part is seen beside it, and tasks differ in length",
+    "supervised": "what is added to a part is seen beside it, and tasks differ in length",
 }  # budgets that differ between arms, and why
 STRATEGIES = ("mixed", *NEEDS_SECOND_PART)
 ARRANGEMENTS = ("mixed", "phased", "curriculum", "reverse", "interleaved")

@@ -52,7 +52,7 @@ CHOSEN = ("learning_rate", "train_embeddings")
 CLAIMS = ("SC1", "SC2", "SC7")
 UNEQUAL = {
     "tokens": "few examples seen often have the length that these few happen to have",
-    "supervised": "as for tokens",
+    "supervised": "few examples seen often have the length that these few happen to have",
 }  # budgets that differ between arms, and why
 
 

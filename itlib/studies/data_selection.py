@@ -42,7 +42,7 @@ __all__ = [
 CLAIMS = ("SE1", "SE1-noisy", "SE2", "SE9", "SE9-noisy", "SE13", "SE13-noisy", "SE25")
 UNEQUAL = {
     "tokens": "selectors prefer longer or shorter examples; steps are equal",
-    "supervised": "as for tokens",
+    "supervised": "selectors prefer longer or shorter examples; steps are equal",
 }  # budgets that differ between arms, and why
 RANDOM, FULL = "random", "full"
 

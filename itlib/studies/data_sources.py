@@ -47,7 +47,7 @@ CLAIMS = ("S018", "SE26", "SE32", "SE33", "SE34", "S047-order", "S047-order-nois
 UNEQUAL = {
     "steps": "mosaics are compared at equal tokens, all else at equal steps",
     "tokens": "sources and styles differ in length",
-    "supervised": "as for tokens",
+    "supervised": "sources and styles differ in length",
 }  # budgets that differ between arms, and why
 MIX = "mix"
 BIASES = ("families", "second_language", "response_wording", "response_style", "noise_rate")

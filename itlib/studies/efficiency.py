@@ -52,8 +52,8 @@ __all__ = [
 CLAIMS = ("SC3", "SC8", "S005")
 UNEQUAL = {
     "steps": "the number of visits is an axis of the study",
-    "tokens": "as for steps",
-    "supervised": "as for steps",
+    "tokens": "the number of visits is an axis of the study",
+    "supervised": "the number of visits is an axis of the study",
 }  # budgets that differ between arms, and why
 SMALLER, MIDDLE, LARGER = "smaller model", "middle model", "larger model"
 NEW_BASE, NEW_TUNED = "new, base", "new, tuned"

@@ -56,8 +56,8 @@ __all__ = [
 CLAIMS = ("R14", "R15")
 UNEQUAL = {
     "steps": "tuning for one task and for many is compared at equal accuracy of the task, chains at equal tokens",
-    "tokens": "as for steps",
-    "supervised": "as for steps",
+    "tokens": "tuning for one task and for many is compared at equal accuracy of the task, chains at equal tokens",
+    "supervised": "tuning for one task and for many is compared at equal accuracy of the task, chains at equal tokens",
 }  # budgets that differ between arms, and why
 ALONE, THEN, INSTRUCTED, NEGATIVES = "task alone", "instructed, then task", "instructed", "instructed with negatives"
 SINGLES, PAIRS = "singles", "singles and pairs"

@@ -52,7 +52,7 @@ __all__ = [
 CLAIMS = ("R11", "R12")
 UNEQUAL = {
     "tokens": "noisy responses are longer or shorter than clean ones",
-    "supervised": "as for tokens",
+    "supervised": "noisy responses are longer or shorter than clean ones",
 }  # budgets that differ between arms, and why
 PHASES, CONTROL_PHASES = "clean,noisy,clean,noisy", "clean,clean,clean,noisy"
 N_PHASES = 4

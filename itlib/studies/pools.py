@@ -53,7 +53,7 @@ CLAIMS = ("SE14", "SE16", "SE19")
 UNEQUAL = {
     "steps": "equal steps, epochs and response tokens are compared with each other",
     "tokens": "selectors prefer longer or shorter examples",
-    "supervised": "as for tokens",
+    "supervised": "selectors prefer longer or shorter examples",
 }  # budgets that differ between arms, and why
 NOISY, REDUNDANT, RANDOM = "noisy", "redundant", "random"
 SILHOUETTE = "silhouette"

@@ -45,7 +45,7 @@ __all__ = [
 CLAIMS = ("S031",)
 UNEQUAL = {
     "tokens": "families differ in length",
-    "supervised": "as for tokens",
+    "supervised": "families differ in length",
 }  # budgets that differ between arms, and why
 TUNED, HELD_OUT = "tuned", "held out"
 OBSERVED, WRAPPER = "observed", "unobserved_wrapper"

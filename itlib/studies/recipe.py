@@ -54,7 +54,7 @@ CLAIMS = ("SC16", "SC17", "SC18", "SC19", "SC20", "SC21")
 UNEQUAL = {
     "steps": "a larger batch takes fewer steps over equally many examples",
     "tokens": "few examples seen often have the length that these few happen to have",
-    "supervised": "as for tokens",
+    "supervised": "few examples seen often have the length that these few happen to have",
 }  # budgets that differ between arms, and why
 BATCHES = ("small", "large")
 

@@ -60,7 +60,7 @@ CLAIMS = ("R5", "R6", "R7")
 UNEQUAL = {
     "steps": "a second stage comes after a first of equal length, and is compared with other second stages",
     "tokens": "an objective that looks at two wordings reads both",
-    "supervised": "as for tokens",
+    "supervised": "an objective that looks at two wordings reads both",
 }  # budgets that differ between arms, and why
 UNTUNED, AGAIN, PARAPHRASES = "untuned", "full again", "paraphrases"
 

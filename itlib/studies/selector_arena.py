@@ -46,7 +46,7 @@ CLAIMS = (
 )  # fmt: skip
 UNEQUAL = {
     "tokens": "selectors prefer longer or shorter examples; steps are equal",
-    "supervised": "as for tokens",
+    "supervised": "selectors prefer longer or shorter examples; steps are equal",
 }  # budgets that differ between arms, and why
 RANDOM, FULL, REDUNDANT = "random", "full", "redundant"
 QUARTER = (RANDOM, "ifd top", "ic_ifd")

@@ -45,7 +45,7 @@ __all__ = [
 CLAIMS = ("SE4", "SE7", "SE11", "SE11-noisy", "SE20")
 UNEQUAL = {
     "tokens": "selectors prefer longer or shorter examples; steps are equal",
-    "supervised": "as for tokens",
+    "supervised": "selectors prefer longer or shorter examples; steps are equal",
 }  # budgets that differ between arms, and why
 RANDOM, REDUNDANT = "random", "redundant"
 IFD, LESS = "ifd_ppl", "less_sgd"
