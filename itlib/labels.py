@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -19,7 +20,14 @@ Box = tuple[float, float, float, float]
 
 
 def place_labels(
-    ax: Axes, x: Sequence[float], y: Sequence[float], names: Sequence[str], colours: Sequence[str], *, size: float = 6.0
+    ax: Axes,
+    x: Sequence[float],
+    y: Sequence[float],
+    names: Sequence[str],
+    colours: Sequence[str],
+    *,
+    lines: Sequence[np.ndarray] = (),
+    size: float = 6.0,
 ) -> list[Box]:
     """Write a name beside every point, as near as there is room; labels farther away get a thin line to their point.
 
@@ -32,6 +40,7 @@ def place_labels(
         y: Their heights, in data units.
         names: One label per point.
         colours: Colour of every label.
+        lines: What else is to stay free: lines through places in data units, each of shape (n, 2).
         size: Font size in points.
 
     Returns:
@@ -44,6 +53,9 @@ def place_labels(
     frame = ax.get_window_extent()
     room = (frame.x0 * scale, frame.y0 * scale, frame.x1 * scale, frame.y1 * scale)
     taken: list[Box] = [(px - MARK, py - MARK, px + MARK, py + MARK) for px, py in spots]
+    for line in lines:
+        corners = ax.transData.transform(np.asarray(line, float)) * scale
+        taken += [box for start, end in itertools.pairwise(corners) for box in _dots(tuple(start), tuple(end))]
     boxes: dict[int, Box] = {}
     crowded = [sum(np.hypot(*(spots - spot).T) < 40) for spot in spots]
     for index in sorted(range(len(names)), key=lambda place: (-crowded[place], spots[place][0], spots[place][1])):
@@ -61,11 +73,19 @@ def overlap(one: Box, other: Box) -> float:
     return max(0.0, wide) * max(0.0, high)
 
 
+def _overlaps(box: Box, others: np.ndarray) -> float:
+    """Return the area that a box shares with all others, of shape (n, 4)."""
+    wide = np.minimum(box[2], others[:, 2]) - np.maximum(box[0], others[:, 0])
+    high = np.minimum(box[3], others[:, 3]) - np.maximum(box[1], others[:, 1])
+    return float((np.clip(wide, 0, None) * np.clip(high, 0, None)).sum())
+
+
 def _nearest(
     spot: tuple[float, float], name: str, size: float, room: Box, taken: Sequence[Box]
 ) -> tuple[Box, tuple[float, float]]:
     """Return the box of a label and the point of it that is nearest to its spot."""
     width, height = WIDTH * size * len(name), HEIGHT * size
+    occupied = np.array(taken)
     best, cost = None, math.inf
     for radius in RADII:
         for angle in ANGLES:
@@ -73,10 +93,8 @@ def _nearest(
             end = (spot[0] + dx, spot[1] + dy)
             left = end[0] if dx >= 0 else end[0] - width
             box = (left, end[1] - height / 2, left + width, end[1] + height / 2)
-            outside = width * height - overlap(box, room)
-            lines = _along(spot, end)
-            shared = outside + sum(overlap(box, other) for other in taken)
-            shared += sum(overlap(line, other) for line in lines for other in taken)
+            shared = width * height - overlap(box, room)  # what lies outside
+            shared += sum(_overlaps(part, occupied) for part in (box, *_along(spot, end)))
             if shared < 1e-6:
                 return box, end
             if shared + radius < cost:
@@ -88,11 +106,14 @@ def _nearest(
 def _along(spot: tuple[float, float], end: tuple[float, float]) -> list[Box]:
     """Return small boxes along the line to a label, away from the point itself; none for a label without a line."""
     length = math.dist(spot, end)
-    if length <= LEADER:
-        return []
-    steps = np.linspace(6.0 / length, 1.0, max(2, int(length // 4)), endpoint=False)
-    along = [(spot[0] + t * (end[0] - spot[0]), spot[1] + t * (end[1] - spot[1])) for t in steps]
-    return [(px - 0.5, py - 0.5, px + 0.5, py + 0.5) for px, py in along]
+    return [] if length <= LEADER else _dots(spot, end, skip=(MARK + 3.0) / length)
+
+
+def _dots(start: tuple[float, float], end: tuple[float, float], skip: float = 0.0) -> list[Box]:
+    """Return small boxes every few points of the page along a line, without its first share ``skip``."""
+    steps = np.linspace(skip, 1.0, max(2, int(math.dist(start, end) // 3)), endpoint=False)
+    along = [(start[0] + t * (end[0] - start[0]), start[1] + t * (end[1] - start[1])) for t in steps]
+    return [(px - 0.6, py - 0.6, px + 0.6, py + 0.6) for px, py in along]
 
 
 def _write(
@@ -106,7 +127,8 @@ def _write(
     size: float,
 ) -> None:
     side = "left" if end[0] <= box[0] + 1e-6 else "right"
-    line = {"arrowstyle": "-", "lw": 0.4, "color": GREY, "shrinkA": 1, "shrinkB": 2}
+    nearer = (0.0 if side == "left" else 1.0, 0.5)  # the end of the text at which the line begins
+    line = {"arrowstyle": "-", "lw": 0.4, "color": GREY, "shrinkA": 0, "shrinkB": 2, "relpos": nearer}
     text = ax.annotate(
         name,
         xy=place,

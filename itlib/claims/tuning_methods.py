@@ -19,7 +19,7 @@ ACCURACY = "exact_match"
 
 @claims.register("S139")
 def accuracy_and_cost(frame: pd.DataFrame, *, full: str, light: Sequence[str], few: str) -> dict[str, np.ndarray]:
-    """S139: all weights over one end of the model, that over a prefix; and the operations of a prefix over those of all.
+    """S139: all weights over one end of the model, that over a prefix; and a prefix's operations over those of all.
 
     Source: Zlotchevski et al. 2022 (arXiv:2208.13928), the three approaches of the abstract.
     """

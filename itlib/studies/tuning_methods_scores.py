@@ -14,7 +14,7 @@ from itlib.measures import measure_frame
 from itlib.registry import methods
 from itlib.result import RunResult
 from itlib.studies.chosen import arm_frame
-from itlib.studies.tuning_methods import UNEQUAL, RECALL, UNTUNED, UNTUNED_SMALL, WORLD, TuningMethodsParams
+from itlib.studies.tuning_methods import RECALL, UNEQUAL, UNTUNED, UNTUNED_SMALL, WORLD, TuningMethodsParams
 
 COST = "cost"
 
@@ -38,7 +38,9 @@ def evidence(results: Mapping[str, Sequence[RunResult]], recalled: pd.DataFrame 
         if len(facts := measure_frame(runs, RECALL)):
             rows = facts.rename(columns={RECALL: "value"}).assign(metric=RECALL)
             parts.append(rows.assign(arm=arm, kind=RECALL, family=_told(facts["frequency"]), error=""))
-        parts += [_cost(run).assign(arm=arm, kind=COST) for run in runs if run.status == "done" and run.spec.data.n_train]
+        parts += [
+            _cost(run).assign(arm=arm, kind=COST) for run in runs if run.status == "done" and run.spec.data.n_train
+        ]
     return pd.concat([*parts, *([] if recalled is None or not len(recalled) else [recalled])], ignore_index=True)
 
 
