@@ -12,8 +12,9 @@ the untuned base, evaluated on its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from itlib.errors import InputError
@@ -21,9 +22,9 @@ from itlib.ledger import EQUAL
 from itlib.methods import method_of
 from itlib.models import resolve_name
 from itlib.packing import KERNEL
-from itlib.registry import models, sources
+from itlib.registry import methods, models, sources
 from itlib.result import RunResult
-from itlib.schema import param
+from itlib.schema import coerce, param
 from itlib.sources import resolve_name as resolve_source
 from itlib.spec import MethodSpec, RunSpec, digest, with_fields
 from itlib.studies.chosen import Designs, distinct, run_designs
@@ -32,7 +33,6 @@ from itlib.studies.tuned_arms import (
     Rates,
     TunedArmsParams,
     arm_fields,
-    at_edge,
     best_rates,
     check_arms,
     check_runs,
@@ -46,7 +46,7 @@ __all__ = [
     "CLAIMS",
     "UNEQUAL",
     "TuningMethodsParams",
-    "at_edge",
+    "candidate_rates",
     "candidates",
     "choose",
     "collect",
@@ -67,7 +67,7 @@ UNTUNED, SMALL, UNTUNED_SMALL = "untuned", "full of small model", "untuned small
 DATA_DRIVEN = ("pissa", "olora", "eva", "corda")  # low-rank adapters that start from the weights, or from what is read
 RECALL = "recall"
 WORLD = "microworld"
-AS = " as "
+AS, TIMES = " as ", " times "
 UNEQUAL = {
     "trials": "an arm that shares the rate of a close relative had no choice of its own",
     "tokens": "an arm on a part of the data repeats fewer examples, whose lengths differ, for equally many steps",
@@ -85,19 +85,22 @@ class TuningMethodsParams(TunedArmsParams):
             "prefix 2",
             "lora 2",
             "corda 2",
-            "lora 2 attention",
-            "lora 10 attention",
-            "lora 7 feedforward",
+            "lora 4 qv",
+            "lora 7 attention",
+            "lora 5 feedforward",
             "grow_and_drop",
         ),  # without an equals sign, which papermill cannot read in a parameters cell
         help="tuning methods with their rank or number of virtual tokens, and options",
     )
     equal_parameters: tuple[str, ...] = param(
-        ("lora 10 attention as lora 7 feedforward", "grow_and_drop as lora 2 attention"),
+        ("lora 7 attention as lora 5 feedforward", "grow_and_drop as lora 4 qv"),
         help="pairs of arms that train equally many numbers, within 3 %; refused if not",
     )
     shared_rates: tuple[str, ...] = param(
         ("corda 2 as lora 2",), help="arms that take the learning rate of a close relative"
+    )
+    rate_factors: tuple[str, ...] = param(
+        ("prefix 2 times 32", "grow_and_drop times 16"), help="arms whose candidate rates lie elsewhere than is usual"
     )
     fractions: tuple[float, ...] = param(
         (0.25,), help="parts of the training data, beside all of it", exclusive_minimum=0
@@ -120,6 +123,7 @@ class TuningMethodsParams(TunedArmsParams):
         if self.small_model:
             _check_small(self)
         pairs(self, "equal_parameters")
+        factors(self)
         _check_shared(self)
 
 
@@ -140,6 +144,37 @@ def pairs(params: TuningMethodsParams, key: str = "equal_parameters") -> list[tu
             raise InputError(f"{key}: '{text}' names one arm twice")
         found.append((left, right))
     return found
+
+
+def factors(params: TuningMethodsParams) -> dict[str, float]:
+    """Return what the candidate rates of an arm are multiplied by, beside the factor of its method; 1 for most.
+
+    Raises:
+        InputError: An entry is not written "arm times number", or names an arm that is not among ``arms``.
+    """
+    found: dict[str, float] = {}
+    for text in params.rate_factors:
+        arm, separator, number = text.rpartition(TIMES)
+        if not separator:
+            raise InputError(f"rate_factors: '{text}' must be written 'arm{TIMES}number'")
+        _check_known(params, "rate_factors", arm)
+        if arm in found:
+            raise InputError(f"rate_factors: '{arm}' is given twice")
+        found[arm] = coerce(number, float, key=f"rate_factors: {arm}", where="the factor")
+        if not 0 < found[arm] < math.inf:
+            raise InputError(f"rate_factors: the factor of '{arm}' must be greater than 0, got {number}")
+    return found
+
+
+def with_rates(params: TuningMethodsParams, arm: str) -> TuningMethodsParams:
+    """Return the parameters with the candidate rates of an arm, before the factor of its method."""
+    factor = factors(params).get(arm, 1.0)
+    return replace(params, learning_rates=tuple(rate * factor for rate in params.learning_rates), rate_factors=())
+
+
+def candidate_rates(params: TuningMethodsParams, arm: str) -> tuple[float, ...]:
+    """Return the candidate rates of an arm, ascending."""
+    return rates_of(with_rates(params, arm), arm)
 
 
 def _check_known(params: TuningMethodsParams, key: str, arm: str) -> None:
@@ -164,8 +199,12 @@ def _check_shared(params: TuningMethodsParams) -> None:
             raise InputError(f"shared_rates: '{taker}' takes a rate twice")
         if giver in takers:
             raise InputError(f"shared_rates: '{taker}' takes the rate of '{giver}', which has none of its own")
-        if rates_of(params, taker) != rates_of(params, giver):
+        if math.prod(_scale(params, taker)) != math.prod(_scale(params, giver)):
             raise InputError(f"shared_rates: '{taker}' and '{giver}' are no relatives: their candidate rates differ")
+
+
+def _scale(params: TuningMethodsParams, arm: str) -> tuple[float, float]:
+    return methods.get(arm.split()[0]).rate_factor, factors(params).get(arm, 1.0)
 
 
 class Cell(NamedTuple):
@@ -215,7 +254,8 @@ def candidates(params: TuningMethodsParams) -> list[RunSpec]:
     _check_documents(params)
     check_runs(designs(params, first_rates(params)))
     check_equal(params)
-    return [spec for cell in _choosing(params) for spec in rate_grid(params, [cell.arm], cell.base)]
+    cells = _choosing(params)
+    return [spec for cell in cells for spec in rate_grid(with_rates(params, cell.arm), [cell.arm], cell.base)]
 
 
 def _choosing(params: TuningMethodsParams) -> list[Cell]:
@@ -229,14 +269,14 @@ def choose(params: TuningMethodsParams, dev_results: Sequence[RunResult]) -> dic
     each = len(dev_results) // max(1, len(_choosing(params)))
     for place, cell in enumerate(_choosing(params)):
         part = dev_results[place * each : (place + 1) * each]
-        found[cell.name] = best_rates(params, [cell.arm], part)[cell.arm]
+        found[cell.name] = best_rates(with_rates(params, cell.arm), [cell.arm], part)[cell.arm]
     found |= {taker: found[giver] for taker, giver in pairs(params, "shared_rates")}
     return {cell.name: found[cell.name] for cell in tuned(params)}
 
 
 def first_rates(params: TuningMethodsParams) -> dict[str, float]:
     """Return some rate for every cell: what a plan looks at before dev has chosen."""
-    return {cell.name: rates_of(params, cell.arm)[0] for cell in tuned(params)}
+    return {cell.name: candidate_rates(params, cell.arm)[0] for cell in tuned(params)}
 
 
 def trials(params: TuningMethodsParams) -> dict[str, int]:

@@ -12,12 +12,12 @@ from scipy.stats import f as f_distribution
 from itlib.claims.tuning_methods import by_seed
 from itlib.frame import measure
 from itlib.stats import bootstrap_interval, sign_flip_interval
-from itlib.studies.tuned_arms import at_edge, rates_of
 from itlib.studies.tuning_methods import (
     SMALL,
     UNTUNED,
     UNTUNED_SMALL,
     TuningMethodsParams,
+    candidate_rates,
     fraction_name,
     pairs,
     placements,
@@ -35,13 +35,14 @@ REGION = 0.95
 
 def rates(params: TuningMethodsParams, chosen: Mapping[str, float]) -> pd.DataFrame:
     """Return per cell its learning rate, the candidates, and whether it is at their edge or shared with a relative."""
-    shared = dict(pairs(params, "shared_rates"))
-    edges, tried = at_edge(params, chosen), trials(params)
+    shared, tried = dict(pairs(params, "shared_rates")), trials(params)
     rows = []
     for cell in tuned(params):
-        remark = f"rate of {shared[cell.name]}" if cell.name in shared else "edge of the grid" * edges[cell.name]
-        candidates = " ".join(f"{rate:g}" for rate in rates_of(params, cell.arm)) if tried[cell.name] else ""
-        rows.append((cell.name, f"{chosen[cell.name]:g}", candidates, remark))
+        rates = candidate_rates(params, cell.arm)
+        edge = len(rates) > 2 and chosen[cell.name] in (rates[0], rates[-1])
+        remark = f"rate of {shared[cell.name]}" if cell.name in shared else "edge of the grid" * edge
+        shown = " ".join(f"{rate:g}" for rate in rates) if tried[cell.name] else ""
+        rows.append((cell.name, f"{chosen[cell.name]:g}", shown, remark))
     return pd.DataFrame(rows, columns=["arm", "learning_rate", "candidates", "remark"])
 
 
