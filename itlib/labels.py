@@ -97,8 +97,8 @@ def _nearest(
             shared += sum(_overlaps(part, occupied) for part in (box, *_along(spot, end)))
             if shared < 1e-6:
                 return box, end
-            if shared + radius < cost:
-                best, cost = (box, end), shared + radius
+            if 4 * shared + radius < cost:
+                best, cost = (box, end), 4 * shared + radius  # a little farther away is better than a crossing
     assert best is not None
     return best
 

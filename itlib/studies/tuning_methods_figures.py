@@ -120,10 +120,16 @@ def knowledge(table: pd.DataFrame, points: pd.DataFrame, before: float, y_label:
 
 
 def _arrows(known: pd.DataFrame) -> list[np.ndarray]:
-    """Return the lines of the arrows, which labels leave free."""
+    """Return the lines of arrows and ellipses, which labels leave free."""
     places = known.set_index("arm")[["recall", "score"]]
     rows = known[(known["arm"] != known["plain"]) & known["plain"].isin(places.index)]
-    return [places.loc[[row.plain, row.arm]].to_numpy(dtype=float) for row in rows.itertuples()]
+    lines = [places.loc[[row.plain, row.arm]].to_numpy(dtype=float) for row in rows.itertuples()]
+    round_about = np.linspace(0, 2 * np.pi, 25)
+    for row in rows[np.isfinite(rows["width"])].itertuples():
+        x, y, turn = row.width / 2 * np.cos(round_about), row.height / 2 * np.sin(round_about), np.radians(row.angle)
+        across, up = x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)
+        lines.append(np.column_stack([row.recall + across, row.score + up]))
+    return lines
 
 
 def _arrow(ax: Axes, start: pd.Series, row: tuple, colour: str) -> None:
