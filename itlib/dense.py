@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from itlib.errors import RunError
+from itlib.packing import virtual_tokens
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +24,10 @@ def dense(model: Any) -> Any:
     Raises:
         RunError: The change is none of weights: a soft prompt, or experts that depend on the token.
     """
+    from itlib.methods.mixture import mixture_layers
+
+    if virtual_tokens(model) or any(True for _ in mixture_layers(model)):
+        raise RunError("the tuned change cannot be written into the weights: it is none of weights")
     if not hasattr(model, "merge_and_unload"):
         return model
     try:
