@@ -58,6 +58,10 @@ class Setting:
     round: int = 0
     notes: dict[str, int] = field(default_factory=dict)
 
+    def note(self, name: str, n: int) -> None:
+        """Add to a count; rounds of continual learning share them, as they share the totals of a run."""
+        self.notes[name] = self.notes.get(name, 0) + n
+
 
 class Method:
     """What a method says of itself; the defaults are those of most.

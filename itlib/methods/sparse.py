@@ -48,7 +48,7 @@ class LotteryTicket(Adapter):
         if trace.diverged:
             raise RunError("the search for entries diverged; a smaller learning_rate may help")
         for name in ("n_steps", "n_tokens", "n_response_tokens"):
-            setting.notes[f"search_{name}"] = trace.totals[name]
+            setting.note(f"search_{name}", trace.totals[name])
         found, start = dict(matrices(tuned)), dict(matrices(model))
         moved = {id(start[name]): (found[name] - start[name]).detach().abs() for name in start}
         return _masked(model, spec, moved, self)
