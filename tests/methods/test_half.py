@@ -77,10 +77,11 @@ def test_with_matrices_of_many_sizes_the_share_is_half_to_within_what_they_diffe
     assert abs(off) <= (1024 if level == "model" else n_layers * 512 + 1024 * (n_layers % 2))
 
 
-@pytest.mark.parametrize(("n_layers", "kept"), [(2, 1), (4, 2), (5, 2)])
-def test_whole_blocks_are_drawn_rounded_down(n_layers, kept):
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("n_layers", "kept"), [(2, 1), (4, 2), (5, 2), (12, 6)])
+def test_whole_blocks_are_drawn_rounded_down(n_layers, kept, seed):
     model = tiny.llama(num_hidden_layers=n_layers)
-    names = half("layer", model)
+    names = half("layer", model, seed)
     blocks = Counter(int(re.search(r"layers\.(\d+)\.", name)[1]) for name in names)
     assert len(blocks) == kept and set(blocks.values()) == {9}
     assert entries(names, model) == kept * 9216 and "model.norm.weight" not in names

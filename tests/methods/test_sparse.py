@@ -247,6 +247,17 @@ def test_an_entry_that_grows_begins_as_if_training_began_with_it():
         assert float(weight[0, position]) == pytest.approx(float(alone), abs=1e-5)
 
 
+def test_an_entry_that_comes_back_begins_anew():
+    """After each of two steps one is exchanged, the one whose gradient was zero; after the third none is."""
+    weight, optimizer, (stays, goes), (comes, _) = by_hand(reselect=1)
+    base = weight.detach().clone()
+    step(weight, optimizer, {stays: 1.0, comes: 1.0})
+    step(weight, optimizer, {stays: 1.0, goes: 1.0})
+    assert set(torch.where(optimizer.state[weight]["active"][0])[0].tolist()) == {stays, goes}
+    step(weight, optimizer, {stays: 1.0, goes: 1.0})
+    assert float(weight[0, goes]) == pytest.approx(float(base[0, goes]) - 0.1, abs=1e-5)
+
+
 def test_gradients_are_summed_since_the_last_exchange():
     """What was large before it counts no more."""
     weight, optimizer, training, (first, second) = by_hand(reselect=1, n_steps=100)
