@@ -77,12 +77,18 @@ def shared_span(left: Frontier, right: Frontier) -> tuple[float, float]:
     return (float(low), float(high)) if low <= high else (float("nan"), float("nan"))
 
 
-def mean_gap(left: Frontier, right: Frontier) -> float:
+def mean_gap(left: Frontier, right: Frontier, most: float = np.inf) -> float:
     """Return the area between two frontiers over the width of the shared range: left minus right, on average there.
 
     Exact, since both are straight between corners. NaN where the shared range is empty or a single point.
+
+    Args:
+        left: A frontier.
+        right: Another.
+        most: Where the range ends at the latest. At its upper end a frontier is as steep as the rate that went too far.
     """
     low, high = shared_span(left, right)
+    high = min(high, most)
     if not low < high:
         return float("nan")
     corners = np.concatenate([left.learning, right.learning])

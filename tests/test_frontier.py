@@ -45,7 +45,7 @@ def test_the_order_of_points_and_points_without_a_value_do_not_matter():
 
 
 def test_the_gap_by_hand():
-    """A line of slope 1 over one of slope .5 from 0 to .6, where the shorter one ends: .3 at the end, half on average."""
+    """A line of slope 1 over one of slope .5 up to .6, where the shorter one ends: .3 apart there, half on average."""
     steep, flat = frontier([0.0, 0.6], [0.0, 0.6]), frontier([0.0, 1.0], [0.0, 0.5])
     assert shared_span(steep, flat) == (0.0, 0.6)
     assert mean_gap(steep, flat) == pytest.approx(0.15)
