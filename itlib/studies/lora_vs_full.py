@@ -124,10 +124,11 @@ def choose(params: LoraVsFullParams, dev_results: Sequence[RunResult]) -> dict[s
 
 def designs(params: LoraVsFullParams, rates: Rates) -> Designs:
     """Return the test runs by arm at the chosen rates, and under "untuned" every base once."""
-    untuned = replicates([with_fields(tuned_base(params), n_train=0)], params.seeds, params.base_seed)
+    base = tuned_base(params)
+    untuned = replicates([with_fields(base, n_train=0)], params.seeds, params.base_seed)
     found: dict[str, Sequence[RunSpec]] = {UNTUNED: one_per_base(untuned)}
     for arm in params.arms:
-        found |= arm_runs(params, [arm], rates, measures=_measures(params, arm))
+        found |= arm_runs(params, [arm], rates, base=base, measures=_measures(params, base, arm))
     return found
 
 
@@ -145,20 +146,21 @@ def frontier_designs(params: LoraVsFullParams, rates: Rates) -> Designs:
     return found
 
 
-def _measures(params: LoraVsFullParams, arm: str) -> tuple[str, ...]:
+def _measures(params: LoraVsFullParams, base: RunSpec, arm: str) -> tuple[str, ...]:
     """Return what is read off the runs of an arm: facts where the base is one of ours, spectra where weights change."""
-    found = ("recall",) if _is_shipped(params) else ()
+    found = ("recall",) if _is_shipped(base) else ()
     weights = method_of(MethodSpec(**arm_fields(arm))).mergeable
     return (*found, "spectra") if params.spectra and weights else found
 
 
-def _is_shipped(params: LoraVsFullParams) -> bool:
-    return hasattr(models.get(tuned_base(params).base.model), "base_seeds")
+def _is_shipped(spec: RunSpec) -> bool:
+    """Return whether a base was told our facts."""
+    return hasattr(models.get(spec.base.model), "base_seeds")
 
 
-def known_before(params: LoraVsFullParams, results: Mapping[str, Sequence[RunResult]]) -> pd.DataFrame:
-    """Return what the untuned bases know, see ``base_recall``; empty where the base was not told our facts."""
-    return base_recall([result.spec for result in results[UNTUNED]] if _is_shipped(params) else [])
+def known_before(results: Mapping[str, Sequence[RunResult]]) -> pd.DataFrame:
+    """Return what the untuned bases know, see ``base_recall``; empty where they were not told our facts."""
+    return base_recall([result.spec for result in results[UNTUNED] if _is_shipped(result.spec)])
 
 
 def evidence(
