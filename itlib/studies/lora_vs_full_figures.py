@@ -140,7 +140,7 @@ def positions(table: pd.DataFrame, means: pd.DataFrame, *, first: str) -> np.nda
         right.set_xticks(range(len(arms)), [arm.replace(" ", "\n") for arm in arms])
         right.set_xlabel("at equal accuracy")
         if table.loc[table["what"] == FORGOT, "value"].isna().all():
-            _say(left, "not measured")
+            _say(left, "not measured", height=0.62)
         left.figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=4, handletextpad=0.3)
     return axes
 
@@ -299,5 +299,5 @@ def _sides(axes: Sequence[Axes]) -> None:
         ax.text(0.02, 0.03, below, transform=ax.transAxes, va="bottom", **how)
 
 
-def _say(ax: Axes, text: str) -> None:
-    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=GREY)
+def _say(ax: Axes, text: str, *, height: float = 0.5) -> None:
+    ax.text(0.5, height, text, transform=ax.transAxes, ha="center", va="center", color=GREY)
