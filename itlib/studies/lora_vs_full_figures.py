@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from itlib.claims.lora_vs_full import OTHER, OWN, UNTUNED
 from itlib.studies.lora_vs_full_tables import BELOW, FORGOT, LEARNED, MATCHED
@@ -88,6 +89,8 @@ def frontiers(table: pd.DataFrame, means: pd.DataFrame, arms: Sequence[str], met
             last.plot(lines[arm]["learning"], lines[arm]["forgetting"], color=paint[arm], lw=1.4)
         last.set_title("all frontiers", loc="left")
         last.set_xlim(-0.03 * widest, 1.55 * widest)
+        for ax in axes:
+            ax.xaxis.set_major_locator(MaxNLocator(4))
         axes[0].set_ylim(-0.04 * top, top)
         _label_ends(last, {arm: lines[arm] for arm in arms if len(lines[arm])}, paint, 1.12 * widest, top)
         for ax in axes[len(arms) + 1 :]:
