@@ -85,9 +85,6 @@ class Method:
     rate_factor: ClassVar[float] = 1.0
     on_quantized: ClassVar[bool] = False
 
-    def check(self, spec: MethodSpec) -> None:
-        """Refuse what can be seen to fail without a model."""
-
     def optimizer(self, model: Any, train: TrainSpec, n_steps: int, seed: int) -> torch.optim.Optimizer:
         """Return the optimizer of a run of ``n_steps``; asked of methods with ``own_optimizer`` alone."""
         raise NotImplementedError

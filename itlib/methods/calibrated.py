@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from itlib.batching import pad_right
-from itlib.dense import matrices
+from itlib.dense import matrices, need_matrices
 from itlib.errors import InputError
 from itlib.methods import N_CALIBRATION, Setting, check_option
 from itlib.methods._peft import EVERY_LINEAR, Adapter
@@ -38,11 +38,15 @@ class ContextOriented(Adapter):
     Source: CorDA (arXiv:2406.05223), section 3.
     """
 
-    documents: ClassVar[bool] = True
     keep: str = field(default="knowledge", kw_only=True)
 
     def __post_init__(self) -> None:
         check_option("keep", self.keep, KEEP)
+
+    @property
+    def documents(self) -> bool:  # type: ignore[override]
+        """Whether pretraining documents are needed."""
+        return self.keep == "knowledge"
 
     def attach(self, model: Any, spec: MethodSpec, setting: Setting | None = None) -> Any:
         """Let the model read, split its matrices and wrap them."""
@@ -51,6 +55,7 @@ class ContextOriented(Adapter):
         from peft.tuners.lora.config import CordaConfig
         from peft.tuners.lora.corda import preprocess_corda
 
+        need_matrices(model, spec.method)
         texts = calibration(setting, spec, setting.documents() if setting and self.keep == "knowledge" else None)
         configuration = self.configuration(model, spec)
         mode = "kpm" if self.keep == "knowledge" else "ipm"

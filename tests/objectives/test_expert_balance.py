@@ -48,17 +48,23 @@ def price(mass, knowledge, delta):
 
 @pytest.mark.parametrize("knowledge", [[False, False], [True, False], [True, True]])
 def test_equal_masses_cost_nothing_without_kinds(knowledge):
-    assert price([[0.25, 0.25, 0.25, 0.25], [2.0, 2.0, 2.0, 2.0]], knowledge, 0.0) == 0.0
+    assert price([[0.25, 0.25, 0.25, 0.25], [0.25, 0.25, 0.25, 0.25]], knowledge, 0.0) == 0.0
 
 
 def test_a_price_by_hand():
-    """The own half of a row counts 1.5 times and the other 0.5 times; rows add up, then variance over mean.
+    """The own half of a row counts 1.5 times and the other 0.5 times; then variance over mean of all four.
 
-    A task first: (3 * 1.5 + 2 * 0.5, 1 * 0.5 + 2 * 1.5) is (5.5, 3.5). Knowledge first: (1.5 + 3, 1.5 + 1) is
-    (4.5, 2.5).
+    A task first: 4.5, 0.5, 1, 3 have mean 2.25 and variance 2.5625. Knowledge first: 1.5, 1.5, 3, 1 have mean 1.75 and
+    variance 0.5625.
     """
-    assert price([[3.0, 1.0], [2.0, 2.0]], [False, True], 0.5) == pytest.approx(1 / 4.5)
-    assert price([[3.0, 1.0], [2.0, 2.0]], [True, False], 0.5) == pytest.approx(1 / 3.5)
+    assert price([[3.0, 1.0], [2.0, 2.0]], [False, True], 0.5) == pytest.approx(2.5625 / 2.25)
+    assert price([[3.0, 1.0], [2.0, 2.0]], [True, False], 0.5) == pytest.approx(0.5625 / 1.75)
+
+
+def test_rows_that_leave_each_half_to_the_other_kind_cost_nothing_and_the_reverse_does():
+    away, to = [[0.45, 0.55], [0.55, 0.45]], [[0.55, 0.45], [0.45, 0.55]]
+    assert price(away, [False, True], 0.1) == pytest.approx(0.0, abs=1e-7)
+    assert price(to, [False, True], 0.1) > 0.01
 
 
 def test_a_price_of_four_experts_by_hand():
@@ -69,8 +75,7 @@ def test_a_price_of_four_experts_by_hand():
 
 def test_without_kinds_it_is_the_variance_of_masses_over_their_mean():
     mass = torch.rand(7, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    total = mass.sum(0).numpy()
-    wanted = float(np.var(total) / np.mean(total))
+    wanted = float(np.var(mass.numpy()) / np.mean(mass.numpy()))
     for knowledge in (np.zeros(7, bool), np.arange(7) % 2 == 0):
         assert float(balance(mass, knowledge, 0.0)) == pytest.approx(wanted)
 
@@ -95,17 +100,16 @@ def test_what_rows_gave_is_the_same_packed_and_padded():
     assert [is_packed(mixed()), is_packed(mixed(attn_implementation=KERNEL))] == [False, True]
     for padded, packed in zip(*found, strict=True):
         assert padded.shape == (6, 4) and torch.allclose(padded, packed, atol=1e-4)
-        lengths = torch.tensor([float(len(row.input_ids)) for row in ROWS])
-        assert torch.allclose(padded.sum(1), lengths, atol=1e-4)  # a token gives one in all, padding nothing
+        assert torch.allclose(padded.sum(1), torch.ones(6), atol=1e-4)  # a token gives one in all, padding nothing
 
 
 def test_padding_gives_no_expert_anything():
     weights = torch.ones(2, 5, 2)
     weights[0, 3:] = 100.0
     rows = [type(ROWS[0])(i, np.arange(n, dtype=np.int32), np.ones(n, bool), 1) for i, n in enumerate((3, 5))]
-    assert by_row(weights, rows, packed=False).tolist() == [[3.0, 3.0], [5.0, 5.0]]
+    assert by_row(weights, rows, packed=False).tolist() == [[1.0, 1.0], [1.0, 1.0]]
     flat = torch.arange(16.0).view(1, 8, 2)
-    wanted = [[0.0 + 2 + 4, 1.0 + 3 + 5], [6.0 + 8 + 10 + 12 + 14, 7.0 + 9 + 11 + 13 + 15]]
+    wanted = [[2.0, 3.0], [10.0, 11.0]]
     assert by_row(flat, rows, packed=True).tolist() == wanted
 
 
