@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 class ExpertBalance(Plain):
     """Response loss per token plus ``beta`` times the localised balancing loss, a mean over layers with experts.
 
-    The first half of the experts is for tasks, the second for knowledge. The mass that an example gives an expert is its
-    mean router weight, times 1 + ``delta`` where the expert is of the kind of the example, else 1 - ``delta``. The loss
-    is the variance of all masses, of every example and expert, over their mean. With ``delta`` 0 it is 0 when every
-    example uses all experts alike. With more it is 0 when an example gives the experts of its own kind 1 - ``delta`` for
-    every 1 + ``delta`` that it gives the others: the formula as published evens out what it weighs, and so leans away
-    from the own kind.
+    The first half of the experts is for tasks, the second for knowledge. The mass that an example gives an expert is
+    its mean router weight, times 1 + ``delta`` where the expert is of the kind of the example, else 1 - ``delta``. The
+    loss is the variance of all masses, of every example and expert, over their mean. With ``delta`` 0 it is 0 when
+    every example uses all experts alike. With more it is 0 when an example gives the experts of its own kind 1 -
+    ``delta`` for every 1 + ``delta`` that it gives the others: the formula as published evens out what it weighs, and
+    so leans away from the own kind.
 
     ``knowledge`` names the families that ask for knowledge, joined by "+". A step is one backward pass, because the
     loss is not a sum over examples.

@@ -11,7 +11,7 @@ import worldly
 from itlib import run_all
 from itlib.claims import judge, load_claim
 from itlib.errors import InputError
-from itlib.ledger import ledger, undeclared
+from itlib.fairness import ledger, undeclared
 from itlib.measures.recall import base_recall
 from itlib.params import from_yaml
 from itlib.resolve import resolve
