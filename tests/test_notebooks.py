@@ -38,6 +38,7 @@ FIGURES = {
     "03e_following": {"success", "outcomes", "chains"},
     "03f_prompting": {"accuracy", "layers", "stability"},
     "03g_own_scores": {"slopes", "gaps", "strips"},
+    "04d_continual": {"matrix", "outcome", "first_task", "text_over_rounds", "text"},
 }  # fmt: skip
 TABLES = {
     "01_data_scaling": {"data", "audit", "bases", "families", "claims"},
@@ -58,6 +59,7 @@ TABLES = {
     "03e_following": {"audit", "success", "chains", "slopes", "claims"},
     "03f_prompting": {"audit", "summary", "claims"},
     "03g_own_scores": {"remarks", "data", "gaps", "spread", "worst", "recovered"},
+    "04d_continual": {"rates", "audit", "ledger", "matrix", "summary", "differences", "recall", "claims", "parts"},
 }
 
 

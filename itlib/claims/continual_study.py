@@ -69,5 +69,6 @@ def _rows(frame: pd.DataFrame, arm: str, kind: str, metric: str) -> pd.DataFrame
         raise LookupError("the frame does not say which arm and kind its rows are of")
     rows = frame[(frame["arm"] == arm) & (frame["kind"] == kind) & (frame["metric"] == metric)]
     if not len(rows):
-        raise LookupError(f"the frame has no {kind} of arm '{arm}'")
+        what = "score after a round" if kind == "round" else kind
+        raise LookupError(f"the frame has no {what} of arm '{arm}'")
     return rows

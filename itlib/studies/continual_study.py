@@ -12,6 +12,9 @@ optimizer and the whole schedule. An arm is a tuning method of ``tuned_arms`` an
 
 The word comes last; without one an arm is merged. The rate of a method is chosen on dev items of the first family
 alone, in runs of its one round, and serves all arms of the method: nobody knows later tasks when the first one starts.
+
+A task has few wordings, one as in the sources, and its test items, whose operands no training has, are asked in these:
+whether a task is still known shows best in the words that taught it.
 """
 
 from __future__ import annotations
@@ -26,13 +29,15 @@ from itlib.continual import SCORE, round_frame
 from itlib.errors import InputError
 from itlib.execute import REFERENCE_LOSS
 from itlib.frame import REFERENCE, probe_frame
+from itlib.ledger import undeclared
 from itlib.measures import measure_frame
+from itlib.microworld.mixture import Mixture, pool_limit
 from itlib.registry import families as known_families
 from itlib.result import RunResult
 from itlib.schema import param
 from itlib.spec import RunSpec, with_fields
 from itlib.studies.chosen import Designs, arm_frame, distinct, run_designs
-from itlib.studies.common import Run, check_unique, replicates, variant
+from itlib.studies.common import PHRASINGS, Run, check_unique, replicates, variant
 from itlib.studies.tuned_arms import (
     Rates,
     TunedArmsParams,
@@ -50,8 +55,10 @@ __all__ = [
     "CLAIMS",
     "ContinualParams",
     "between",
+    "blocked",
     "candidates",
     "choose",
+    "chosen_rates",
     "collect",
     "designs",
     "distinct",
@@ -69,7 +76,7 @@ UNTUNED = "untuned"
 JOINT = "joint"
 BETWEEN = {"merged": "merged", "redrawn": "merged", "persistent": "persistent", "held": "persistent", JOINT: "one"}
 JOINED = "joint training mixes all families in every batch, so that a last incomplete pass falls on other examples"
-DECLARED = {"tokens": JOINED, "supervised": JOINED}  # of joint arms; those in sequence have the same examples
+DECLARED = {"tokens": JOINED, "supervised": JOINED}  # of joint arms alone, see ``blocked``
 
 
 @dataclass(frozen=True)
@@ -77,11 +84,15 @@ class ContinualParams(TunedArmsParams):
     """Parameters of ``04d_continual``. ``n_train`` and ``budget`` are those of a whole sequence."""
 
     n_train: int = param(32, help="training examples of all families together, an equal share each", minimum=1)
+    eval_phrasing_set: str = param(
+        "observed", help="test phrasings; observed asks in those that taught the family", choices=tuple(PHRASINGS)
+    )
+    n_phrasings: int = param(1, help="wordings of each family, in training and in the test; 0 takes all", minimum=0)
     families: tuple[str, ...] = param(
         ("plural", "past", "opposite", "category"), help="task families in their order; rates are chosen on the first"
     )
     arms: tuple[str, ...] = param(
-        ("full", "lora 2 merged", "lora 2 persistent", "half level=category redrawn", "full joint"),
+        ("full", "lora 2 merged", "lora 2 persistent", "half redrawn", "full joint"),
         help="a tuning method, then merged, redrawn, persistent, held or joint",
     )
     knowledge: bool = param(True, help="measure at the end what is recalled of the facts that documents told")
@@ -95,6 +106,13 @@ class ContinualParams(TunedArmsParams):
         for key in ("n_train", "budget"):
             if getattr(self, key) % len(self.families):
                 raise InputError(f"{key}: {getattr(self, key)} does not divide by {len(self.families)} families")
+        share = self.n_train // len(self.families)
+        for name in self.families:
+            most = _examples(name, self.n_phrasings)
+            if share > most:
+                raise InputError(
+                    f"n_train: '{name}' has {most} examples in these wordings, fewer than its share, {share}"
+                )
         check_arms([method_words(arm) for arm in self.arms])
         meant: dict[tuple[str, str], str] = {}
         for arm in self.arms:
@@ -115,6 +133,11 @@ def _check_families(names: Sequence[str]) -> None:
             raise InputError(f"families: {error}") from None
         if family.respond is not None:
             raise InputError(f"families: '{name}' has many right responses, and a round is scored by exact match")
+
+
+def _examples(family: str, n_phrasings: int) -> int:
+    """Return how many different examples of a family a pool can hold."""
+    return pool_limit(Mixture(families=(family,), n_phrasings=n_phrasings))
 
 
 def method_words(arm: str) -> str:
@@ -144,6 +167,8 @@ def base(params: ContinualParams) -> RunSpec:
     return with_fields(
         tuned_base(params),
         families=params.families,
+        n_phrasings=params.n_phrasings,
+        n_eval_phrasings=params.n_phrasings,
         selector="stratified",
         trainer="loop",
         measures=("recall",) if params.knowledge else (),
@@ -151,10 +176,11 @@ def base(params: ContinualParams) -> RunSpec:
 
 
 def one_round(params: ContinualParams) -> RunSpec:
-    """Return the spec of the first round alone, for choosing a rate."""
-    n = len(params.families)
-    first = {"families": params.families[:1], "n_train": params.n_train // n, "budget": params.budget // n}
-    return with_fields(base(params), **first, measures=())
+    """Return the spec of the first round alone, for choosing a rate, with as many examples of its family as a pool has."""
+    n, first = len(params.families), params.families[:1]
+    most = _examples(first[0], params.n_phrasings)
+    share = {"n_train": params.n_train // n, "budget": params.budget // n, "pool_size": min(params.pool_size, most)}
+    return with_fields(base(params), families=first, **share, measures=())
 
 
 def candidates(params: ContinualParams) -> list[RunSpec]:
@@ -164,7 +190,11 @@ def candidates(params: ContinualParams) -> list[RunSpec]:
         InputError: Something in the whole study cannot run.
     """
     check_runs(designs(params, _for_arms(params, first_rates(params, methods(params)))))
-    return rate_grid(params, methods(params), one_round(params))
+    asked = params.eval_phrasing_set if params.eval_phrasing_set == "observed" else PHRASINGS[params.eval_phrasing_set]
+    found = rate_grid(params, methods(params), one_round(params))
+    dev = [with_fields(spec, eval_phrasing_set=asked) for spec in found]
+    check_runs({"dev": dev})
+    return dev
 
 
 def choose(params: ContinualParams, dev_results: Sequence[RunResult]) -> dict[str, float]:
@@ -188,6 +218,15 @@ def chosen_rates(params: ContinualParams, rates: Rates) -> pd.DataFrame:
 def trials(params: ContinualParams) -> dict[str, int]:
     """Return how many rates were tried for each arm; arms of one method share their trials."""
     return {arm: len(params.learning_rates) for arm in params.arms}
+
+
+def blocked(table: pd.DataFrame) -> str:
+    """Return why no verdict is fair, or nothing: between arms in sequence, which claims compare, no budget may differ.
+
+    Args:
+        table: From ``ledger.ledger``, joint arms included; what these were given is declared and no claim reads them.
+    """
+    return undeclared(table[table["arm"].isin(sequential(list(table["arm"])))], {})
 
 
 def designs(params: ContinualParams, rates: Rates) -> Designs:
