@@ -59,7 +59,18 @@ TABLES = {
     "03e_following": {"audit", "success", "chains", "slopes", "claims"},
     "03f_prompting": {"audit", "summary", "claims"},
     "03g_own_scores": {"remarks", "data", "gaps", "spread", "worst", "recovered"},
-    "04d_continual": {"rates", "audit", "ledger", "matrix", "summary", "differences", "recall", "claims", "parts"},
+    "04d_continual": {
+        "rates",
+        "audit",
+        "budgets",
+        "ledger",
+        "matrix",
+        "summary",
+        "differences",
+        "recall",
+        "claims",
+        "parts",
+    },
 }
 
 

@@ -1,7 +1,7 @@
 """Study 4d: what is left of earlier tasks when they come one after another, by how much of a model is tuned.
 
 A run learns the families in their order, each in a round of its own: equal shares of examples and steps, a fresh
-optimizer and the whole schedule. An arm is a tuning method of ``tuned_arms`` and a word for what happens between rounds:
+optimizer and the whole schedule. An arm is a tuning method of ``tuned_arms`` and a word for what happens between:
 
     full                             nothing to merge: all weights go on
     lora 16 merged                   adapters become part of the weights, and fresh ones start (the usual case)
@@ -53,6 +53,7 @@ from itlib.studies.tuned_arms import (
 
 __all__ = [
     "CLAIMS",
+    "UNEQUAL",
     "ContinualParams",
     "between",
     "blocked",
@@ -76,7 +77,7 @@ UNTUNED = "untuned"
 JOINT = "joint"
 BETWEEN = {"merged": "merged", "redrawn": "merged", "persistent": "persistent", "held": "persistent", JOINT: "one"}
 JOINED = "joint training mixes all families in every batch, so that a last incomplete pass falls on other examples"
-DECLARED = {"tokens": JOINED, "supervised": JOINED}  # of joint arms alone, see ``blocked``
+UNEQUAL = {"tokens": JOINED, "supervised": JOINED}  # of joint arms alone, see ``blocked``
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def base(params: ContinualParams) -> RunSpec:
 
 
 def one_round(params: ContinualParams) -> RunSpec:
-    """Return the spec of the first round alone, for choosing a rate, with as many examples of its family as a pool has."""
+    """Return the spec of the first round alone, for choosing a rate; its pool holds at most what its family has."""
     n, first = len(params.families), params.families[:1]
     most = _examples(first[0], params.n_phrasings)
     share = {"n_train": params.n_train // n, "budget": params.budget // n, "pool_size": min(params.pool_size, most)}
@@ -243,8 +244,9 @@ def evidence(results: Mapping[str, Sequence[RunResult]]) -> pd.DataFrame:
     """Return what the claims read: ``run_frame`` by arm, below it what was measured after each round, and recall.
 
     ``kind`` is "test" (after the last round), "round" (exact match of a family, or the loss on pretraining text, after
-    ``round``, from 0) or "recall" (at the end, by ``frequency`` of a person). ``trained`` is the family of the round and
-    ``place`` the round of the family asked; both are -1 or empty in other rows. A run that stopped has no round beyond.
+    ``round``, from 0) or "recall" (at the end, by ``frequency`` of a person). ``trained`` is the family of the round
+    and ``place`` the round of the family asked; both are -1 or empty in other rows. A run that stopped has no round
+    beyond.
     """
     parts = [arm_frame(results).assign(round=-1, place=-1, trained="")]
     for arm, runs in results.items():

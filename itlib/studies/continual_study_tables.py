@@ -40,9 +40,9 @@ def scores(frame: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     """Return ``arm``, ``metric``, ``seed`` and ``value``, a row per arm, score and seed; NaN where there is none.
 
     Scores are those of ``SCORES``: "learned" is the mean over families of exact match right after their own round,
-    "overall" that after the last round (all that a joint arm has), "knowledge" recall at the end, and "text_after_first"
-    and "text_after_last" how much the loss on pretraining text has risen since before tuning, after the first round
-    and after the last one.
+    "overall" that after the last round (all that a joint arm has), "knowledge" recall at the end, and
+    "text_after_first" and "text_after_last" how much the loss on pretraining text has risen since before tuning, after
+    the first round and after the last one.
     """
     rows = []
     for arm in arms:
