@@ -39,6 +39,7 @@ FIGURES = {
     "03f_prompting": {"accuracy", "layers", "stability"},
     "03g_own_scores": {"slopes", "gaps", "strips"},
     "04_lora_vs_full": {"own_rates", "frontiers", "matched", "positions", "recall"},
+    "04d_continual": {"matrix", "outcome", "first_task", "text_over_rounds", "text"},
 }  # fmt: skip
 TABLES = {
     "01_data_scaling": {"data", "audit", "bases", "families", "claims"},
@@ -69,6 +70,17 @@ TABLES = {
         "weights",
         "parts",
         "claims",
+    "04d_continual": {
+        "rates",
+        "audit",
+        "budgets",
+        "ledger",
+        "matrix",
+        "summary",
+        "differences",
+        "recall",
+        "claims",
+        "parts",
     },
 }
 
