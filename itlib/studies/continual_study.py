@@ -28,8 +28,8 @@ import pandas as pd
 from itlib.continual import SCORE, round_frame
 from itlib.errors import InputError
 from itlib.execute import REFERENCE_LOSS
-from itlib.frame import REFERENCE, probe_frame
 from itlib.fairness import undeclared
+from itlib.frame import REFERENCE, probe_frame
 from itlib.measures import measure_frame
 from itlib.microworld.mixture import Mixture, pool_limit
 from itlib.registry import families as known_families
