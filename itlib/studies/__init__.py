@@ -27,4 +27,5 @@ STUDIES: dict[str, str] = {
     "03e_following": "itlib.studies.following:FollowingParams",
     "03f_prompting": "itlib.studies.prompting:PromptingParams",
     "03g_own_scores": "itlib.studies.instruction_scores:InstructionScoresParams",
+    "04e_knowledge": "itlib.studies.knowledge:KnowledgeParams",
 }
