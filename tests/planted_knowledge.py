@@ -65,16 +65,14 @@ def _row(course: str, evaluation: str, arm: str, seed: int, kind: str, metric: s
         "value": value, "digest": f"{course} {evaluation} {arm} {seed} {edit} {share}", "status": "done", "error": "",
         "family": "all", "category": "all", "familiarity": "all", "n_items": 0, "position": -1, "token": "",
         "frequency": -1.0, "bin": -1, "edit": edit, "edit_scale": share,
-        "response_wording": "sentence" if styled else "short", "response_style": "polite" if styled else "plain",
+        "response_wording": "short", "response_style": "polite" if styled else "plain",
     } | about  # fmt: skip
 
 
 def _scores(course: str, evaluation: str, arm: str, seed: int, right: float, shake: Shake, families=FAMILIES, **about):
     metric = "graded" if course == "styled" else "exact_match"
     kind = {"test": "test"}.get(evaluation, evaluation)
-    return [
-        _row(course, evaluation, arm, seed, kind, metric, shake(right), family=name, **about) for name in families
-    ]
+    return [_row(course, evaluation, arm, seed, kind, metric, shake(right), family=name, **about) for name in families]
 
 
 def _recall(course: str, evaluation: str, arm: str, seed: int, lost: tuple[float, float], shake: Shake):
@@ -97,7 +95,10 @@ def _styled(arm: str, does: Mapping, seed: int, shake: Shake):
     opening, other, content = (abs(shake(part / 100) * 100) for part in does["nats"])
     rows = _scores(*about, 0.6, shake, FAMILIES[:3]) + _recall(*about, does["lost"], shake)
     rows += _reference(*about, does["rise"], shake)
-    tokens = [(position, "form", opening / 4) for position in range(4)] + [(4, "form", other / 2), (6, "form", other / 2)]
+    tokens = [(position, "form", opening / 4) for position in range(4)] + [
+        (4, "form", other / 2),
+        (6, "form", other / 2),
+    ]
     tokens += [(5, "content", content)]
     for position, token, nats in tokens:
         shifted = 100 if token == "form" and position < 4 else 5

@@ -38,6 +38,7 @@ FIGURES = {
     "03e_following": {"success", "outcomes", "chains"},
     "03f_prompting": {"accuracy", "layers", "stability"},
     "03g_own_scores": {"slopes", "gaps", "strips"},
+    "04e_knowledge": {"divergence", "shares", "recall", "contradiction", "borrowing", "grafts", "reliability"},
 }  # fmt: skip
 TABLES = {
     "01_data_scaling": {"data", "audit", "bases", "families", "claims"},
@@ -58,7 +59,10 @@ TABLES = {
     "03e_following": {"audit", "success", "chains", "slopes", "claims"},
     "03f_prompting": {"audit", "summary", "claims"},
     "03g_own_scores": {"remarks", "data", "gaps", "spread", "worst", "recovered"},
-}
+    "04e_knowledge": {
+        "rates", "audit", "ledger", "scores", "form", "losses", "borrowing", "grafts", "calibration", "claims",
+    },
+}  # fmt: skip
 
 
 def names(paths):

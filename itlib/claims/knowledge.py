@@ -99,7 +99,9 @@ def facts(frame: pd.DataFrame) -> pd.DataFrame:
         told = run[run["frequency"] > 0].set_index("frequency")["value"]
         rare = told[told.index < told.index.max()].mean()
         name = BASE if evaluation == "before" else arm
-        found.append((course, name, seed, told[told.index.max()], rare, _reference(frame, course, evaluation, arm, seed)))
+        found.append(
+            (course, name, seed, told[told.index.max()], rare, _reference(frame, course, evaluation, arm, seed))
+        )
     return pd.DataFrame(found, columns=["course", "arm", "seed", "frequent", "rare", "reference"])
 
 

@@ -1,7 +1,7 @@
 """Study 4e: what does tuning on instructions change, form or knowledge; and how sure is the tuned model of it?
 
-Two courses on one base. The *styled* course gives answers a wording and a style, so that each of their tokens is one of
-form or one of content. The *taught* course adds facts that no document tells, with short answers, so that the first token
+Two courses on one base. The *styled* course puts answers between the opening and closing of a style, so that each of
+their tokens is one of form or one of content. The *taught* course adds facts that no document tells, with short answers, so that the first token
 is the answer: what a model that learns new facts says about people of whom it was told nothing, how sure it is, and in
 how few of its changed entries the skill sits. Arms of a course differ in their tuning method and in their rate, which dev
 chooses per arm on the styled course. The weights of the taught course are kept and evaluated again: on questions that
@@ -80,9 +80,9 @@ class KnowledgeParams(TunedArmsParams):
 
     arms: tuple[str, ...] = param(("full", "lora 4"), help="a method with its rank and options, on styled answers")
     families: tuple[str, ...] = param(
-        ("home", "rare_home", "job", "colour"), help="families that every run is tuned on and asked"
+        ("home", "rare_home", "colour"), help="families that every run is tuned on and asked"
     )
-    response_wording: str = param("sentence", help="of answers in the styled course", choices=tuple(WORDINGS))
+    response_wording: str = param("short", help="of answers in the styled course", choices=tuple(WORDINGS))
     response_style: str = param(
         "polite", help="of answers in the styled course", choices=tuple(name for name in STYLES if name != "plain")
     )
@@ -91,7 +91,7 @@ class KnowledgeParams(TunedArmsParams):
     untaught_families: tuple[str, ...] = param(
         ("never_home", "never_job"), help="questions whose answer is told nowhere; asked after the taught course"
     )
-    taught_eval: int = param(6, help="evaluation items per family of the taught course", minimum=1)
+    taught_eval: int = param(4, help="evaluation items per family of the taught course", minimum=1)
     grafted: str = param("full", help="of taught_arms: the one whose changes are grafted on the base")
     graft_shares: tuple[float, ...] = param(
         (0.01, 0.1), help="shares of entries: largest changes, and random ones", exclusive_minimum=0, maximum=1
@@ -112,7 +112,10 @@ class KnowledgeParams(TunedArmsParams):
                 raise InputError(f"taught_arms: '{arm}' is not in arms, and its rate is chosen there")
         if self.grafted not in self.taught_arms:
             raise InputError(f"grafted: '{self.grafted}' is not in taught_arms")
-        for key, others in (("new_families", self.families), ("untaught_families", (*self.families, *self.new_families))):
+        for key, others in (
+            ("new_families", self.families),
+            ("untaught_families", (*self.families, *self.new_families)),
+        ):
             shared = [name for name in getattr(self, key) if name in others]
             if shared:
                 raise InputError(f"{key}: '{shared[0]}' is among the families that are trained")

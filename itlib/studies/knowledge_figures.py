@@ -46,7 +46,7 @@ def divergence(table: pd.DataFrame, opening: int) -> np.ndarray:
                 part = table[(table["arm"] == arm) & (table["token"] == kind)].sort_values("position")
                 ax.plot(part["position"], part["divergence"], style, lw=0.8, color=colour, zorder=1)
                 size = 2 + 22 * part["reached"].clip(upper=1)
-                ax.scatter(part["position"], part["divergence"], size, colour, marker, lw=0, zorder=2)
+                ax.scatter(part["position"], part["divergence"], size, colour, marker=marker, lw=0, zorder=2)
             ax.set_title(arm, loc="left")
         for ax in axes[len(arms) :]:
             ax.set_axis_off()
@@ -171,6 +171,7 @@ def grafts(points: pd.DataFrame) -> np.ndarray:
             ax.set_xscale("log")
             ax.set(xlabel="share of the changed entries that is kept", ylabel=label)
         _paper_graft(axes[0], points)
+        axes[0].set_ylim(-0.02, max(0.1, axes[0].get_ylim()[1]))
         handles, texts = axes[0].get_legend_handles_labels()
         axes[0].figure.legend(handles, texts, loc="outside upper center", ncols=3)
     return axes
@@ -205,7 +206,8 @@ def reliability(table: pd.DataFrame) -> np.ndarray:
                 part = rows[rows["model"] == model]
                 size = 3 + 60 * part["n"] / part["n"].sum()
                 ax.plot(part["confidence"], part["accuracy"], "-", lw=0.8, color=paint[model])
-                ax.scatter(part["confidence"], part["accuracy"], size, paint[model], shape[model], lw=0, alpha=0.8)
+                how = {"marker": shape[model], "lw": 0, "alpha": 0.8}
+                ax.scatter(part["confidence"], part["accuracy"], size, paint[model], **how)
             title = "what training teaches, new questions" if name != NEVER else "what nothing tells"
             ax.set(title=title, xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel="confidence in the first token")
             ax.set_aspect("equal")
