@@ -16,9 +16,12 @@ _HOMES = {
     "RunSpec": "itlib.spec",
     "Store": "itlib.store",
     "audit_frame": "itlib.frame",
+    "budgets": "itlib.ledger",
     "execute": "itlib.execute",
     "grid": "itlib.grid",
+    "grouped": "itlib.ledger",
     "item_frame": "itlib.frame",
+    "ledger": "itlib.ledger",
     "measure": "itlib.frame",
     "open_store": "itlib.workspace",
     "origins": "itlib.frame",
@@ -27,6 +30,7 @@ _HOMES = {
     "results_root": "itlib.workspace",
     "run_all": "itlib.engines",
     "run_frame": "itlib.frame",
+    "undeclared": "itlib.ledger",
     "with_fields": "itlib.spec",
 }
 

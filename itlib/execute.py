@@ -20,7 +20,6 @@ from itlib.errors import InputError
 from itlib.evaluate import score_items
 from itlib.example import Example, Turn
 from itlib.form_probes import FormProber
-from itlib.frame import REFERENCE
 from itlib.generate import responses, room_for
 from itlib.measures import KEY as MEASURES
 from itlib.measures import Measured, measured
@@ -29,7 +28,7 @@ from itlib.packing import virtual_tokens
 from itlib.probes import Prober
 from itlib.provenance import provenance, watch_memory
 from itlib.registry import perturbations, sources
-from itlib.result import ITEM_COLUMNS, RunResult
+from itlib.result import ITEM_COLUMNS, REFERENCE, RunResult
 from itlib.spec import EvalSpec, RunSpec, stream
 from itlib.stages import load_tuned
 from itlib.steering import Steering, instruction_span
@@ -89,7 +88,7 @@ def execute(spec: RunSpec, store: Store | None = None) -> RunResult:
     with fixed_threads(spec.threads), torch.random.fork_rng(devices=_cuda_devices(spec.device)):
         model, tokenizer = load_base(spec)
         _check_room(spec, tokenizer)
-        model = model.to(device)
+        model = model if getattr(model, "is_quantized", False) else model.to(device)
         prober = _prober(spec, tokenizer)
         watched = prober is not None or spec.train.rounds != "one"  # what is measured on the way needs the way
         weights = store.weights(spec) if store is not None and not watched else None

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from itlib.result import ITEM_COLUMNS, RunResult
+from itlib.result import ITEM_COLUMNS, REFERENCE, RunResult
 from itlib.spec import digest, flatten
 
-REFERENCE = "reference"
 GROUPS = ("family", "category", "familiarity")
 MEANS = ("exact_match", "exact_match_lenient", "graded")
 

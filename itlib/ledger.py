@@ -14,8 +14,10 @@ import pandas as pd
 
 from itlib.methods import method_of
 from itlib.result import RunResult
+from itlib.spec import flatten
 
 BUDGETS = ("steps", "tokens", "supervised", "trials")
+PAIRED = ("seed", "base_seed", "model_fingerprint", "model_revision", "components", "keep_weights")
 EQUAL = 0.03  # relative difference of budgets that random samples of one pool have
 FORWARD, BACKWARD = 2.0, 2.0  # operations per parameter and token: a forward pass; gradients of inputs, or of weights
 
@@ -55,6 +57,41 @@ def ledger(results: Mapping[str, Sequence[RunResult]], trials: Mapping[str, int]
         )
     columns = ["arm", "runs", *BUDGETS, "trainable", "gflops", "seconds", "peak_mib"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def grouped(results: Sequence[RunResult]) -> dict[str, list[RunResult]]:
+    """Return tuned runs by what they share: all fields of the spec but seed and base, named by those that differ.
+
+    A run that is in several arms of a study is in one group here.
+    """
+    runs = [result for result in results if result.spec.data.n_train > 0]
+    fields = [{k: v for k, v in flatten(run.spec).items() if k not in PAIRED} for run in runs]
+    varying = [name for name in (fields[0] if fields else {}) if len({str(values[name]) for values in fields}) > 1]
+    found: dict[str, list[RunResult]] = {}
+    for run, values in zip(runs, fields, strict=True):
+        name = ", ".join(f"{key} {_written(values[key])}" for key in varying) or "all runs"
+        found.setdefault(name, []).append(run)
+    return found
+
+
+def _written(value: Any) -> str:
+    text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def budgets(table: pd.DataFrame, declared: Mapping[str, str]) -> pd.DataFrame:
+    """Return, per budget, the least and the most that an arm was given, and what the study says about the difference.
+
+    Columns: ``budget``, ``least``, ``most``, ``reason``: "equal", the declared one, or "not declared".
+    """
+    rows = []
+    for name in BUDGETS:
+        values = table[name].dropna()
+        if len(values):
+            low, high = float(values.min()), float(values.max())
+            equal = high <= low * (1 + EQUAL)
+            rows.append((name, low, high, "equal" if equal else declared.get(name, "not declared")))
+    return pd.DataFrame(rows, columns=["budget", "least", "most", "reason"])
 
 
 def training_flops(run: RunResult) -> float:

@@ -18,6 +18,7 @@ from itlib.methods import method_of
 from itlib.methods import written_options as written_method_options
 from itlib.models import is_encoder_decoder
 from itlib.models._folder import ATTENTION
+from itlib.models._quantized import NO_QUANTIZATION, QUANTIZATIONS
 from itlib.objectives import check_objective, written_options
 from itlib.options import OPTION_SCORES
 from itlib.ordering import NEEDS_FAMILIES, NEEDS_SECOND_PART, ORDERS, kept_count
@@ -77,6 +78,7 @@ def resolve(spec: RunSpec) -> RunSpec:
     source.check_evaluation(data, spec.evaluate)
     _check_decoding(spec)
     _check_measures(spec)
+    _check_quantization(spec)
     scorer = selection.check(data)
     if data.target_families:
         try:
@@ -196,6 +198,7 @@ def _check_choices(spec: RunSpec) -> None:
         ("order", spec.train.order, ORDERS),
         ("rounds", spec.train.rounds, ROUNDS),
         ("initialisation", spec.base.initialisation, INITIALISATIONS),
+        ("quantization", spec.base.quantization, QUANTIZATIONS),
         ("dtype", spec.base.dtype, DTYPES),
         ("attention", spec.base.attention, ATTENTION),
         ("split", spec.evaluate.split, SPLITS),
@@ -282,6 +285,22 @@ def _check_decoding(spec: RunSpec) -> None:
         )
     if evaluate.steering and spec.base.attention not in STEERABLE:
         raise InputError(f"steering: attention is '{spec.base.attention}'; one of {', '.join(STEERABLE)} is needed")
+
+
+def _check_quantization(spec: RunSpec) -> None:
+    """Refuse weights in few bits where they cannot be, or where they would be what is tuned."""
+    how, evaluate = spec.base.quantization, spec.evaluate
+    if how == NO_QUANTIZATION:
+        return
+    for wrong, told in (
+        (spec.device != "cuda", f"'{how}' needs an NVIDIA GPU; set device: cuda"),
+        (spec.base.model not in ("local", "hub"), f"'{how}' is for models from a folder or the hub"),
+        (not method_of(spec.tuning).on_quantized, f"'{how}' leaves method '{spec.tuning.method}' nothing to tune"),
+        (spec.tuning.first_steps > 0 or spec.train.rounds != "one", f"'{how}' cannot be combined with other stages"),
+        (bool(evaluate.measures) or evaluate.edit != NONE, f"'{how}' has no weights to measure or edit"),
+    ):
+        if wrong:
+            raise InputError(f"quantization: {told}")
 
 
 def _check_measures(spec: RunSpec) -> None:

@@ -12,6 +12,7 @@ _NAMES = ("item", "family", "category", "familiarity", "phrasing")
 _SCORES = ("exact_match", "exact_match_lenient", "graded", "nll")
 _COUNTS = ("n_tokens", "n_bytes")
 ITEM_COLUMNS = (*_NAMES, *_SCORES, *_COUNTS, "generated")
+REFERENCE = "reference"  # the family of held-out pretraining text
 STATUSES = ("done", "diverged", "failed")
 
 

@@ -45,6 +45,7 @@ class ModelSpec(_Part):
     """The base model. ``model`` is a registered name; ``model_path`` is a folder or hub id for "local" and "hub".
 
     ``initialisation`` "random" keeps the architecture and draws all weights anew from a stream of the run's seed.
+    ``quantization`` "4bit" holds the frozen weights in four bits (QLoRA), for adapters on an NVIDIA GPU.
     """
 
     model: str = "micro-1m"
@@ -55,6 +56,7 @@ class ModelSpec(_Part):
     dtype: str = "float32"
     attention: str = "sdpa"
     trust_remote_code: bool = False
+    quantization: str = _added("none")
     model_path: str = _runtime("")
 
 
@@ -135,7 +137,8 @@ class TrainSpec(_Part):
 
     ``order`` is a name of ``ordering.ORDERS``; ``kept_fraction`` belongs to "dual_stage". ``objective`` is what is
     minimised, a registered name; its options are "name=value". ``rounds`` other than "one" train on one family after
-    another, each with an equal part of the budget; see ``itlib.continual``.
+    another, each with an equal part of the budget; see ``itlib.continual``. ``activation_checkpointing`` computes the
+    activations of a block again in the backward pass: less memory, more time, and the same numbers.
     """
 
     learning_rate: float = 1e-3
@@ -154,6 +157,7 @@ class TrainSpec(_Part):
     objective: str = _added("response")
     objective_options: tuple[str, ...] = _added(())
     rounds: str = _added("one")
+    activation_checkpointing: bool = _runtime(False)
 
 
 @dataclass(frozen=True)

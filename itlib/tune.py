@@ -117,6 +117,8 @@ def _in_one(
     torch.manual_seed(int(stream(spec.seed, "initialisation").integers(2**31)))
     method = method_of(spec.tuning)
     model = method.attach(model, spec.tuning, setting)
+    if spec.train.activation_checkpointing:
+        checkpointed(model, on=True)
     torch.manual_seed(int(stream(spec.seed, "dropout").integers(2**31)))
     fit = train if spec.train.trainer == "loop" else _transformers_trainer()
     how = {"seed": spec.seed, "pad_id": setting.pad_id, "dtype": setting.dtype}
@@ -126,8 +128,22 @@ def _in_one(
         tokenizer = models.get(spec.base.model).load(spec.base)[1]
         how["paraphrases"] = encode(data.paraphrases, tokenizer, max_length=spec.data.max_length)[0]
     trace = fit(model, encoded, spec.train, traits=data.traits, on_step=prober, **how)
+    if spec.train.activation_checkpointing:
+        checkpointed(model, on=False)
     n_trained, n_parameters = method.n_trained(model), sum(p.numel() for p in model.parameters())
     return method.finished(model), trace, n_trained, n_parameters
+
+
+def checkpointed(model: Any, *, on: bool) -> None:
+    """Let the backward pass compute activations again, or no more. Gradients then have to reach the first block."""
+    newer = hasattr(model, "activation_checkpointing_enable")  # older transformers know the other name alone
+    name = "activation_checkpointing" if newer else "gradient_checkpointing"
+    if on:
+        getattr(model, f"{name}_enable")({"use_reentrant": False})
+        model.enable_input_require_grads()
+    else:
+        getattr(model, f"{name}_disable")()
+        model.disable_input_require_grads()
 
 
 def _setting(spec: RunSpec, tokenizer: Any, encoded: list[Encoded]) -> Setting:

@@ -9,6 +9,7 @@ from itlib.errors import InputError, RunError
 from itlib.execute import execute, run_one
 from itlib.registry import selectors, sources
 from itlib.result import ITEM_COLUMNS
+from itlib.spec import digest
 from itlib.store import Store
 
 
@@ -240,3 +241,33 @@ def test_open_ended_items_are_graded_and_come_back_from_the_store_as_they_were(t
     store = Store(tmp_path)
     run_one(spec, store)
     assert store.get(spec).items == fresh.items
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_activation_checkpointing_changes_no_number(method):
+    """Blocks are computed again in the backward pass, bit for bit; a run is found again with or without it."""
+    plain = small.resolved(method=method, learning_rate=2e-3)
+    saving = small.resolved(method=method, learning_rate=2e-3, activation_checkpointing=True)
+    assert digest(plain) == digest(saving)
+    first, second = execute(plain), execute(saving)
+    assert (first.items, first.curve) == (second.items, second.curve)
+
+
+def test_activation_checkpointing_holds_less_for_the_backward_pass():
+    """Counted in tensors that the forward pass saves."""
+    import tiny
+    import torch
+
+    from itlib.train import response_logits
+    from itlib.tune import checkpointed
+
+    saved = {}
+    for on in (False, True):
+        model = tiny.llama().train()
+        if on:
+            checkpointed(model, on=True)
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, kept=kept: kept.append(t.numel()) or t, lambda t: t):
+            response_logits(model, tiny.rows(8), 0)
+        saved[on] = sum(kept)
+    assert saved[True] < 0.6 * saved[False]

@@ -68,6 +68,7 @@ class Method:
         causal_only: A sequence-to-sequence model is refused.
         mergeable: Its change can be written into the weights of the base, see ``itlib.dense``.
         documents: Whether it asks for ``Setting.documents``.
+        on_quantized: It trains beside a base whose weights are held in few bits.
         rate_factor: How much larger its learning rates are than those of full fine-tuning, roughly: where a search for
             its rate begins. The search decides.
     """
@@ -78,6 +79,7 @@ class Method:
     mergeable: ClassVar[bool] = True
     documents: ClassVar[bool] = False
     rate_factor: ClassVar[float] = 1.0
+    on_quantized: ClassVar[bool] = False
 
     def check(self, spec: MethodSpec) -> None:
         """Refuse what can be seen to fail without a model."""

@@ -43,6 +43,11 @@ class Adapter(Method):
     faster: float = 4.0
 
     @property
+    def on_quantized(self) -> bool:  # type: ignore[override]
+        """Whether the base may be quantized: a start that takes something out of it needs its full weights."""
+        return not self.moves_base
+
+    @property
     def rate_factor(self) -> float:  # type: ignore[override]
         """Where a search for its learning rate begins."""
         return self.faster

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from itlib.encoder_decoder import KINDS
 from itlib.errors import InputError, did_you_mean
+from itlib.models._quantized import NO_QUANTIZATION, quantized
 from itlib.packing import KERNEL, keeps_rows_apart, register_kernel
 from itlib.segments import ENCODER_DECODER_TEMPLATE
 
@@ -190,11 +191,11 @@ def _file_hash(path: Path, size: int, modified: int) -> str:
 
 
 def load_folder(
-    folder: Path, *, attention: str, trust_remote_code: bool
+    folder: Path, *, attention: str, trust_remote_code: bool, quantization: str = NO_QUANTIZATION
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load model and tokenizer from a checked folder, offline, in evaluation mode, weights in float32.
 
-    The dtype of a spec is the precision of the forward pass, not of the weights.
+    The dtype of a spec is the precision of the forward pass, not of the weights; quantized weights lie on the GPU.
     A tokenizer without a padding token pads with its end-of-sequence token; padding is masked everywhere, so this
     touches no loss.
 
@@ -226,6 +227,7 @@ def load_folder(
             local_files_only=True,
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
+            **quantized(quantization),
         )
     except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

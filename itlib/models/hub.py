@@ -45,7 +45,8 @@ class HubModel:
     def load(self, model: ModelSpec) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """Return model and tokenizer in evaluation mode."""
         folder, _ = self._snapshot(self.resolve(model))
-        return load_folder(folder, attention=model.attention, trust_remote_code=model.trust_remote_code)
+        how = {"attention": model.attention, "trust_remote_code": model.trust_remote_code}
+        return load_folder(folder, **how, quantization=model.quantization)
 
     def parameters(self, model: ModelSpec) -> int:
         """Return the number of parameters, read from the headers of the weight files."""

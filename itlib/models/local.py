@@ -23,6 +23,7 @@ from itlib.models._folder import (
     is_encoder_decoder,
     load_folder,
 )
+from itlib.models._quantized import NO_QUANTIZATION
 from itlib.registry import models
 from itlib.spec import ModelSpec
 
@@ -56,6 +57,8 @@ class LocalModel:
             raise InputError(
                 f"{folder} has changed: its fingerprint is {found}, the spec recorded {model.model_fingerprint}"
             )
+        if model.quantization != NO_QUANTIZATION and is_adapter(folder):
+            raise InputError(f"quantization: {folder} is an adapter, which is merged into weights of full precision")
         return dataclasses.replace(model, model_fingerprint=found)
 
     def load(self, model: ModelSpec) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -63,7 +66,7 @@ class LocalModel:
         folder = self.folder(self.resolve(model))
         how = {"attention": model.attention, "trust_remote_code": model.trust_remote_code}
         if not is_adapter(folder):
-            return load_folder(folder, **how)
+            return load_folder(folder, **how, quantization=model.quantization)
         from peft import PeftModel
 
         base = base_folder(folder)

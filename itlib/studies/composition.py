@@ -34,6 +34,7 @@ from itlib.training_set import document_count
 
 __all__ = [
     "CLAIMS",
+    "UNEQUAL",
     "CompositionParams",
     "choice_grid",
     "choose",
@@ -47,6 +48,11 @@ __all__ = [
 ]
 
 CLAIMS = ("SC4", "SC5", "SC6", "SC30", "SC11", "SC12", "SC22", "O11", "O12")
+UNEQUAL = {
+    "steps": "what is added to a part is seen beside it, so that the part itself is seen equally often",
+    "tokens": "what is added to a part is seen beside it, and tasks differ in length",
+    "supervised": "what is added to a part is seen beside it, and tasks differ in length",
+}  # budgets that differ between arms, and why
 STRATEGIES = ("mixed", *NEEDS_SECOND_PART)
 ARRANGEMENTS = ("mixed", "phased", "curriculum", "reverse", "interleaved")
 GENERAL = ("opposite", "plural", "colour", "home", "longer")

@@ -36,6 +36,7 @@ from itlib.train import SCHEDULES
 
 __all__ = [
     "CLAIMS",
+    "UNEQUAL",
     "DataScalingParams",
     "choice_grid",
     "choose",
@@ -49,6 +50,10 @@ __all__ = [
 EMBEDDINGS = ("frozen", "trained")
 CHOSEN = ("learning_rate", "train_embeddings")
 CLAIMS = ("SC1", "SC2", "SC7")
+UNEQUAL = {
+    "tokens": "few examples seen often have the length that these few happen to have",
+    "supervised": "few examples seen often have the length that these few happen to have",
+}  # budgets that differ between arms, and why
 
 
 @dataclass(frozen=True)

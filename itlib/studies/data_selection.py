@@ -24,6 +24,7 @@ from itlib.workbench import WARM
 
 __all__ = [
     "CLAIMS",
+    "UNEQUAL",
     "DataSelectionParams",
     "arena",
     "candidates",
@@ -39,6 +40,10 @@ __all__ = [
 ]
 
 CLAIMS = ("SE1", "SE1-noisy", "SE2", "SE9", "SE9-noisy", "SE13", "SE13-noisy", "SE25")
+UNEQUAL = {
+    "tokens": "selectors prefer longer or shorter examples; steps are equal",
+    "supervised": "selectors prefer longer or shorter examples; steps are equal",
+}  # budgets that differ between arms, and why
 RANDOM, FULL = "random", "full"
 
 

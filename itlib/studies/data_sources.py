@@ -30,6 +30,7 @@ from itlib.studies.selecting import CORRUPTIONS, SelectingParams, choose, settin
 
 __all__ = [
     "CLAIMS",
+    "UNEQUAL",
     "DataSourcesParams",
     "candidates",
     "choose",
@@ -43,6 +44,11 @@ __all__ = [
 ]
 
 CLAIMS = ("S018", "SE26", "SE32", "SE33", "SE34", "S047-order", "S047-order-noisy")
+UNEQUAL = {
+    "steps": "mosaics are compared at equal tokens, all else at equal steps",
+    "tokens": "sources and styles differ in length",
+    "supervised": "sources and styles differ in length",
+}  # budgets that differ between arms, and why
 MIX = "mix"
 BIASES = ("families", "second_language", "response_wording", "response_style", "noise_rate")
 OPEN_ENDED = (

@@ -27,6 +27,7 @@ from itlib.studies.common import Run, check_unique, replicates, variant
 
 __all__ = [
     "CLAIMS",
+    "UNEQUAL",
     "DecodingParams",
     "candidates",
     "choose",
@@ -41,6 +42,7 @@ __all__ = [
 ]
 
 CLAIMS = ("R8", "R9", "R16")
+UNEQUAL: dict[str, str] = {}  # budgets that differ between arms, and why: none
 NEGATED = "negated"
 DISTRACTOR = "irrelevant_sentences"
 

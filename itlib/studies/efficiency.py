@@ -36,6 +36,7 @@ from itlib.studies.common import Run, check_unique, replicates, variant
 
 __all__ = [
     "CLAIMS",
+    "UNEQUAL",
     "EfficiencyParams",
     "candidates",
     "choose",
@@ -49,6 +50,11 @@ __all__ = [
 ]
 
 CLAIMS = ("SC3", "SC8", "S005")
+UNEQUAL = {
+    "steps": "the number of visits is an axis of the study",
+    "tokens": "the number of visits is an axis of the study",
+    "supervised": "the number of visits is an axis of the study",
+}  # budgets that differ between arms, and why
 SMALLER, MIDDLE, LARGER = "smaller model", "middle model", "larger model"
 NEW_BASE, NEW_TUNED = "new, base", "new, tuned"
 

@@ -40,6 +40,7 @@ from itlib.studies.following_scores import attack_rows, chain_rows
 
 __all__ = [
     "CLAIMS",
+    "UNEQUAL",
     "FollowingParams",
     "candidates",
     "choose",
@@ -53,6 +54,11 @@ __all__ = [
 ]
 
 CLAIMS = ("R14", "R15")
+UNEQUAL = {
+    "steps": "tuning for one task and for many is compared at equal accuracy of the task, chains at equal tokens",
+    "tokens": "tuning for one task and for many is compared at equal accuracy of the task, chains at equal tokens",
+    "supervised": "tuning for one task and for many is compared at equal accuracy of the task, chains at equal tokens",
+}  # budgets that differ between arms, and why
 ALONE, THEN, INSTRUCTED, NEGATIVES = "task alone", "instructed, then task", "instructed", "instructed with negatives"
 SINGLES, PAIRS = "singles", "singles and pairs"
 CHAIN_TOKENS = 64  # of an answer: five steps of eight tokens and four separators, the stop token, and some room

@@ -36,6 +36,7 @@ from itlib.studies.common import Run, check_unique, replicates, variant
 
 __all__ = [
     "CLAIMS",
+    "UNEQUAL",
     "NoiseParams",
     "candidates",
     "choose",
@@ -49,6 +50,10 @@ __all__ = [
 ]
 
 CLAIMS = ("R11", "R12")
+UNEQUAL = {
+    "tokens": "noisy responses are longer or shorter than clean ones",
+    "supervised": "noisy responses are longer or shorter than clean ones",
+}  # budgets that differ between arms, and why
 PHASES, CONTROL_PHASES = "clean,noisy,clean,noisy", "clean,clean,clean,noisy"
 N_PHASES = 4
 

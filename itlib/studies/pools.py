@@ -30,6 +30,7 @@ from itlib.workbench import WARM
 __all__ = [
     "ARMS",
     "CLAIMS",
+    "UNEQUAL",
     "PoolsParams",
     "candidates",
     "choose",
@@ -49,6 +50,11 @@ __all__ = [
 ]
 
 CLAIMS = ("SE14", "SE16", "SE19")
+UNEQUAL = {
+    "steps": "equal steps, epochs and response tokens are compared with each other",
+    "tokens": "selectors prefer longer or shorter examples",
+    "supervised": "selectors prefer longer or shorter examples",
+}  # budgets that differ between arms, and why
 NOISY, REDUNDANT, RANDOM = "noisy", "redundant", "random"
 SILHOUETTE = "silhouette"
 STEPS, EPOCHS, TOKENS = "equal steps", "equal epochs", "equal tokens"

@@ -28,6 +28,7 @@ from itlib.studies.common import Run, check_unique, replicates, variant
 
 __all__ = [
     "CLAIMS",
+    "UNEQUAL",
     "PromptingParams",
     "candidates",
     "choose",
@@ -42,6 +43,10 @@ __all__ = [
 ]
 
 CLAIMS = ("S031",)
+UNEQUAL = {
+    "tokens": "families differ in length",
+    "supervised": "families differ in length",
+}  # budgets that differ between arms, and why
 TUNED, HELD_OUT = "tuned", "held out"
 OBSERVED, WRAPPER = "observed", "unobserved_wrapper"
 SETS = (OBSERVED, WRAPPER)

@@ -35,6 +35,7 @@ from itlib.studies.common import Run, best_on_dev, check_unique, on_dev, replica
 
 __all__ = [
     "CLAIMS",
+    "UNEQUAL",
     "RecipeParams",
     "batch_choice_grid",
     "best_rates",
@@ -50,6 +51,11 @@ __all__ = [
 ]
 
 CLAIMS = ("SC16", "SC17", "SC18", "SC19", "SC20", "SC21")
+UNEQUAL = {
+    "steps": "a larger batch takes fewer steps over equally many examples",
+    "tokens": "few examples seen often have the length that these few happen to have",
+    "supervised": "few examples seen often have the length that these few happen to have",
+}  # budgets that differ between arms, and why
 BATCHES = ("small", "large")
 
 

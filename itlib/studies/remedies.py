@@ -39,6 +39,7 @@ from itlib.train import SCHEDULES
 
 __all__ = [
     "CLAIMS",
+    "UNEQUAL",
     "RemediesParams",
     "arms",
     "best_rates",
@@ -56,6 +57,11 @@ __all__ = [
 ]
 
 CLAIMS = ("R5", "R6", "R7")
+UNEQUAL = {
+    "steps": "a second stage comes after a first of equal length, and is compared with other second stages",
+    "tokens": "an objective that looks at two wordings reads both",
+    "supervised": "an objective that looks at two wordings reads both",
+}  # budgets that differ between arms, and why
 UNTUNED, AGAIN, PARAPHRASES = "untuned", "full again", "paraphrases"
 
 

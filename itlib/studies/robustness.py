@@ -32,6 +32,7 @@ from itlib.studies.robustness_axes import traits
 
 __all__ = [
     "CLAIMS",
+    "UNEQUAL",
     "RobustnessParams",
     "candidates",
     "choose",
@@ -47,6 +48,10 @@ __all__ = [
 ]
 
 CLAIMS = ("R1", "R2", "R3", "R4", "R10", "R13")
+UNEQUAL = {
+    "tokens": "phrasings differ in length",
+    "supervised": "families in unequal numbers have responses of another length",
+}  # budgets that differ between arms, and why
 OBSERVED, UNOBSERVED, WRAPPER = "observed", "unobserved", "unobserved_wrapper"
 NEGATED, WRONG, LITERAL, RANDOM = "negated", "wrong_task", "wrong_task_literal", "random"
 PLAIN = (OBSERVED, UNOBSERVED, WRAPPER)

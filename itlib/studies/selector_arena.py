@@ -27,6 +27,7 @@ from itlib.workbench import WARM
 __all__ = [
     "ARMS",
     "CLAIMS",
+    "UNEQUAL",
     "SelectorArenaParams",
     "candidates",
     "choose",
@@ -43,6 +44,10 @@ CLAIMS = (
     "SE3", "SE5", "SE6", "SE6-noisy", "SE8", "SE10", "SE12", "SE15", "SE15-noisy", "SE17", "SE18", "SE18-noisy",
     "SE21", "SE21-noisy", "SE22", "SE22-full", "SE23", "SE24", "SE28", "SE29", "SE30", "SE31", "SE31-noisy",
 )  # fmt: skip
+UNEQUAL = {
+    "tokens": "selectors prefer longer or shorter examples; steps are equal",
+    "supervised": "selectors prefer longer or shorter examples; steps are equal",
+}  # budgets that differ between arms, and why
 RANDOM, FULL, REDUNDANT = "random", "full", "redundant"
 QUARTER = (RANDOM, "ifd top", "ic_ifd")
 FIFTH = ("iter_select_tune",)

@@ -28,6 +28,7 @@ from itlib.studies.selecting import SelectingParams, arm, choose, settings
 
 __all__ = [
     "CLAIMS",
+    "UNEQUAL",
     "TransferParams",
     "candidates",
     "choose",
@@ -42,6 +43,10 @@ __all__ = [
 ]
 
 CLAIMS = ("SE4", "SE7", "SE11", "SE11-noisy", "SE20")
+UNEQUAL = {
+    "tokens": "selectors prefer longer or shorter examples; steps are equal",
+    "supervised": "selectors prefer longer or shorter examples; steps are equal",
+}  # budgets that differ between arms, and why
 RANDOM, REDUNDANT = "random", "redundant"
 IFD, LESS = "ifd_ppl", "less_sgd"
 ROUNDS = ("kmq", "iterative_kmq")

@@ -30,6 +30,7 @@ from itlib.studies.data_scaling import DataScalingParams
 
 __all__ = [
     "CLAIMS",
+    "UNEQUAL",
     "Arm",
     "VarietyParams",
     "arms",
@@ -44,6 +45,10 @@ __all__ = [
 ]
 
 CLAIMS = ("SC10", "SC13", "SC14", "SC15", "S119", "SC29")
+UNEQUAL = {
+    "tokens": "instructions of other tasks and templates are longer or shorter",
+    "supervised": "responses of other tasks are longer or shorter",
+}  # budgets that differ between arms, and why
 POOLABLE = tuple(name for name in SETS if name not in ADVERSARIAL)
 INPUT = "noun"  # the kind of operand about which several tasks can be asked
 
