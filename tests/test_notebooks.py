@@ -59,10 +59,8 @@ TABLES = {
     "03e_following": {"audit", "success", "chains", "slopes", "claims"},
     "03f_prompting": {"audit", "summary", "claims"},
     "03g_own_scores": {"remarks", "data", "gaps", "spread", "worst", "recovered"},
-    "04e_knowledge": {
-        "rates", "audit", "ledger", "scores", "form", "losses", "borrowing", "grafts", "calibration", "claims",
-    },
-}  # fmt: skip
+    "04e_knowledge": {"audit", "budgets", "ledger", "scores", "form", "losses", "borrowing", "grafts", "claims"},
+}
 
 
 def names(paths):

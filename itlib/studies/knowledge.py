@@ -1,11 +1,12 @@
 """Study 4e: what does tuning on instructions change, form or knowledge; and how sure is the tuned model of it?
 
 Two courses on one base. The *styled* course puts answers between the opening and closing of a style, so that each of
-their tokens is one of form or one of content. The *taught* course adds facts that no document tells, with short answers, so that the first token
-is the answer: what a model that learns new facts says about people of whom it was told nothing, how sure it is, and in
-how few of its changed entries the skill sits. Arms of a course differ in their tuning method and in their rate, which dev
-chooses per arm on the styled course. The weights of the taught course are kept and evaluated again: on questions that
-nobody can answer, with all changes taken back (which is the base), and with a share of them grafted on the base.
+their tokens is one of form or one of content. The *taught* course adds facts that no document tells, with short
+answers, so that the first token is the answer: what a model that learns new facts says about people of whom it was
+told nothing, how sure it is, and in how few of its changed entries the skill sits. Arms of a course differ in their
+tuning method and in their rate, which dev chooses per arm on the styled course. The weights of the taught course are
+kept and evaluated again: on questions that nobody can answer, with all changes taken back (which is the base), and
+with a share of them grafted on the base.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from itlib.studies.tuned_arms import (
 __all__ = [
     "CLAIMS",
     "COURSE_OF",
-    "DECLARED",
+    "UNEQUAL",
     "KnowledgeParams",
     "at_edge",
     "candidates",
@@ -61,7 +62,7 @@ CLAIMS = ("L10", "L11", "L18")
 STYLED, TAUGHT = "styled", "taught"
 COURSE_OF = {"L10": STYLED, "L11": TAUGHT, "L18": TAUGHT}  # whose budgets decide whether a claim may be judged
 UNTAUGHT, BEFORE, GRAFT, TEST = "untaught", "before", "graft", "test"
-DECLARED: Mapping[str, str] = {}  # budgets that may differ between arms of a course: none
+UNEQUAL: dict[str, str] = {}  # budgets that differ between arms of a course, and why: none
 LARGEST, RANDOM, LEARNED = "graft_largest", "graft_random", "graft_learned"
 # measure -> the columns that say what a row of it is about; what is left are its numbers
 MEASURES = {

@@ -189,8 +189,8 @@ def reliability(table: pd.DataFrame) -> np.ndarray:
     """Draw accuracy over confidence by bin, pooled over seeds, a panel per kind of question, a line per model.
 
     Args:
-        table: From ``knowledge_tables.reliability``. Marks are the larger the more items a bin holds; below the diagonal
-            a model is surer than it is right.
+        table: From ``knowledge_tables.reliability``. Marks are the larger the more items a bin holds; below the
+            diagonal a model is surer than it is right.
 
     Returns:
         Axes of shape (2,).

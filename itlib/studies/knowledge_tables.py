@@ -9,7 +9,7 @@ import pandas as pd
 
 from itlib.calibration import calibration_error, debiased_calibration_error
 from itlib.claims.knowledge import BASE, SHIFTS, borrowed, calibration, facts, gains, token_shares
-from itlib.ledger import ledger
+from itlib.ledger import budgets, ledger
 from itlib.result import RunResult
 
 FULL, ADAPTERS = "full", "lora"  # what the two papers of the contradiction compare
@@ -24,11 +24,17 @@ def rates(chosen: Mapping[str, float], edge: Mapping[str, bool]) -> pd.DataFrame
     return pd.DataFrame(rows, columns=["arm", "learning_rate", "at_an_end"])
 
 
-def budgets(
+def spent(
     results: Mapping[str, Mapping[str, Sequence[RunResult]]], courses: Sequence[str], trials: Mapping[str, int]
 ) -> pd.DataFrame:
-    """Return the ledger of every course: what each of its arms was given."""
+    """Return the ledger of every course: what each of its arms was given and what it cost."""
     return pd.concat([ledger(results[name], trials).assign(course=name) for name in courses], ignore_index=True)
+
+
+def given(table: pd.DataFrame, declared: Mapping[str, str]) -> pd.DataFrame:
+    """Return, from ``spent``, the least and most of every budget inside a course, and why they differ."""
+    parts = [budgets(rows, declared).assign(course=course) for course, rows in table.groupby("course", sort=False)]
+    return pd.concat(parts, ignore_index=True)[["course", "budget", "least", "most", "reason"]]
 
 
 def scores(frame: pd.DataFrame) -> pd.DataFrame:
@@ -131,7 +137,8 @@ def contradiction(table: pd.DataFrame) -> str:
     reading_order = _holds(adapters["reference_rise"] - full["reference_rise"].iloc[0])
     return (
         f"{'; '.join(named)}. That full tuning loses more rare facts than adapters (arXiv:2402.05119) holds "
-        f"{facts_order}; that adapters read documents worse than full tuning (arXiv:2410.21228v1) holds {reading_order}."
+        f"{facts_order}; that adapters read documents worse than full tuning (arXiv:2410.21228v1) holds "
+        f"{reading_order}."
     )
 
 

@@ -226,13 +226,16 @@ def test_a_run_that_diverged_is_a_row_without_a_value():
 
 def test_budgets_are_compared_inside_a_course():
     results = made_up()
-    table = tables.budgets(results, ["styled", "taught"], {"full": 2, "lora 4": 2})
+    table = tables.spent(results, ["styled", "taught"], {"full": 2, "lora 4": 2})
     assert table[["course", "arm"]].to_numpy().tolist() == [
         ["styled", "full"], ["styled", "lora 4"], ["taught", "full"], ["taught", "lora 4"],
     ]  # fmt: skip
-    assert [undeclared(rows, knowledge.DECLARED) for _, rows in table.groupby("course")] == ["", ""]
-    fewer = tables.budgets(results, ["styled"], {"full": 2, "lora 4": 4})
-    assert "trials from 2 (full) to 4 (lora 4)" in undeclared(fewer, knowledge.DECLARED)
+    assert [undeclared(rows, knowledge.UNEQUAL) for _, rows in table.groupby("course")] == ["", ""]
+    shown = tables.given(table, knowledge.UNEQUAL)
+    assert len(shown) == 2 * 4 and set(shown["reason"]) == {"equal"}
+    fewer = tables.spent(results, ["styled"], {"full": 2, "lora 4": 4})
+    assert "trials from 2 (full) to 4 (lora 4)" in undeclared(fewer, knowledge.UNEQUAL)
+    assert tables.given(fewer, knowledge.UNEQUAL)["reason"].tolist()[-1] == "not declared"
 
 
 # ---- tables -------------------------------------------------------------------------------------------------------
