@@ -38,6 +38,7 @@ FIGURES = {
     "03e_following": {"success", "outcomes", "chains"},
     "03f_prompting": {"accuracy", "layers", "stability"},
     "03g_own_scores": {"slopes", "gaps", "strips"},
+    "04_lora_vs_full": {"own_rates", "frontiers", "matched", "positions", "recall"},
     "04e_knowledge": {"divergence", "shares", "recall", "contradiction", "borrowing", "grafts", "reliability"},
 }  # fmt: skip
 TABLES = {
@@ -59,6 +60,17 @@ TABLES = {
     "03e_following": {"audit", "success", "chains", "slopes", "claims"},
     "03f_prompting": {"audit", "summary", "claims"},
     "03g_own_scores": {"remarks", "data", "gaps", "spread", "worst", "recovered"},
+    "04_lora_vs_full": {
+        "choice",
+        "audit",
+        "ledger",
+        "summary",
+        "differences",
+        "recall",
+        "weights",
+        "parts",
+        "claims",
+    },
     "04e_knowledge": {"audit", "budgets", "ledger", "scores", "form", "losses", "borrowing", "grafts", "claims"},
 }
 

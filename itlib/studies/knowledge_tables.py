@@ -9,7 +9,7 @@ import pandas as pd
 
 from itlib.calibration import calibration_error, debiased_calibration_error
 from itlib.claims.knowledge import BASE, SHIFTS, borrowed, calibration, facts, gains, token_shares
-from itlib.ledger import budgets, ledger
+from itlib.fairness import budgets, ledger
 from itlib.result import RunResult
 
 FULL, ADAPTERS = "full", "lora"  # what the two papers of the contradiction compare

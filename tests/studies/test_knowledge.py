@@ -10,7 +10,7 @@ import pytest
 
 from itlib.claims import knowledge as estimators
 from itlib.errors import InputError
-from itlib.ledger import undeclared
+from itlib.fairness import undeclared
 from itlib.params import from_yaml
 from itlib.resolve import resolve
 from itlib.result import RunResult
