@@ -225,7 +225,7 @@ def blocked(table: pd.DataFrame) -> str:
     """Return why no verdict is fair, or nothing: between arms in sequence, which claims compare, no budget may differ.
 
     Args:
-        table: From ``ledger.ledger``, joint arms included; what these were given is declared and no claim reads them.
+        table: From ``fairness.ledger``, joint arms included; what these were given is declared and no claim reads them.
     """
     return undeclared(table[table["arm"].isin(sequential(list(table["arm"])))], {})
 
