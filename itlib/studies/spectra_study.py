@@ -81,7 +81,7 @@ class SpectraParams(TunedArmsParams):
     sweep_arms: tuple[str, ...] = param(("lora 1", "lora 4"), help="arms that are also tested at all rates")
     other_model: str = param("micro-1m-adamw", help="a base with another spectrum; empty leaves it out")
     other_arms: tuple[str, ...] = param(("full", "lora 1"), help="arms on the other base, at the same rates")
-    edit_arm: str = param("lora 1", help="whose stored weights are edited; by design the lowest rank")
+    edit_arm: str = param("lora 1", help="whose stored weights are edited, decided before any run")
     edits: tuple[str, ...] = param(EDITS, help="which direction is scaled", choices=EDITS)
     edit_scales: tuple[float, ...] = param(
         (0.5, 1.0), help="what its singular value is multiplied with; 1 changes nothing", minimum=0, maximum=1

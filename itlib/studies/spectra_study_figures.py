@@ -7,15 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from itlib.claims.spectra_study import CHANGE, INTRUDERS, NOISE, RANK, SPAN, TUNED, TURNED
 from itlib.studies.spectra_study_tables import EPSILON, WHAT
 from itlib.theme import GREY, PALETTE, TWO_COLUMN, colours, markers, new_figure, themed
 
 COLUMNS = 4
-FLOOR = 0.003  # below one direction in all matrices of all seeds
+FLOOR = 0.01  # counts below are not drawn
 LINEAR = 0.1  # counts below are drawn on a linear scale, so that zero has a place
+PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 LINES = {
     TUNED: (PALETTE[0], "-", 1.4, "tuned"),
     SPAN: (PALETTE[4], "-.", 1.0, "tuned, outside the span of neighbours"),
@@ -26,14 +27,13 @@ LINES = {
 PAPER = ((0.3, -33.3), (0.5, -25.2), (0.7, -33.2), (0.5, -19.8), (0.5, -13.7), (0.7, -28.2), (0.5, -24.4))
 
 
-def curves(table: pd.DataFrame, band: pd.DataFrame) -> np.ndarray:
+def curves(table: pd.DataFrame) -> np.ndarray:
     """Draw counts per matrix over the threshold, a panel per arm and base, with both controls and the null band.
 
     A line begins where something is counted; the thin vertical line is the threshold of the claims.
 
     Args:
         table: From ``spectra_study_tables.curves``.
-        band: From ``spectra_study_tables.null_band``.
 
     Returns:
         Axes, one per panel.
@@ -45,11 +45,11 @@ def curves(table: pd.DataFrame, band: pd.DataFrame) -> np.ndarray:
         figure = new_figure(TWO_COLUMN, 0.7 + 1.3 * rows)
         axes = figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False).ravel()
         for ax, (base, arm) in zip(axes, panels, strict=False):
-            null = band[band["base"] == base]
-            low, high = (np.maximum(null[side], FLOOR) for side in ("low", "high"))
-            ax.fill_between(null["epsilon"], low, high, color="0.78", lw=0)
-            ax.plot(null["epsilon"], null["mean"].where(null["mean"] >= FLOOR), color="0.6", lw=0.8)
             rows_here = table[(table["base"] == base) & (table["arm"] == arm)]
+            null = rows_here.drop_duplicates("epsilon").sort_values("epsilon")
+            low, high, mean = (np.maximum(null[f"random{side}"], FLOOR / 2) for side in ("_low", "_high", ""))
+            ax.fill_between(null["epsilon"], low, high, color="0.78", lw=0)
+            ax.plot(null["epsilon"], mean, color="0.6", lw=0.8)
             for variant, (colour, style, width, _) in LINES.items():
                 line = rows_here[rows_here["variant"] == variant].sort_values("epsilon")
                 ax.plot(line["epsilon"], line["mean"].where(line["mean"] > 0), style, lw=width, color=colour)
@@ -58,7 +58,8 @@ def curves(table: pd.DataFrame, band: pd.DataFrame) -> np.ndarray:
         for ax in axes[len(panels) :]:
             ax.set_axis_off()
         axes[0].set(yscale="log", ylim=(FLOOR, 15), xlim=(0, 1))
-        axes[0].yaxis.set_major_formatter(ScalarFormatter())
+        axes[0].yaxis.set_major_locator(FixedLocator([0.01, 0.1, 1, 10]))
+        axes[0].yaxis.set_major_formatter(PLAIN)
         figure.supxlabel("threshold of the cosine", fontsize=7)
         figure.supylabel("new directions per matrix, of the first ten", fontsize=7)
         handles = [axes[0].plot([], [], style, lw=width, color=colour)[0] for colour, style, width, _ in LINES.values()]
@@ -95,14 +96,11 @@ def ranks(points: pd.DataFrame, band: pd.DataFrame, epsilon: float = EPSILON) ->
                 place = {"xy": (0.02, null["high"].iloc[0] * 1.1), "xycoords": ("axes fraction", "data")}
                 ax.annotate("all directions random", **place, fontsize=6, va="bottom", color="0.4")
             _over_ranks(ax, here, INTRUDERS, control=NOISE)
-            ax.set_title(base, loc="left")
+            ax.set_title(f"{base} (dashed: noise of the same size)", loc="left")
         axes[0].set_ylabel("new directions per matrix")
         axes[0].yaxis.set_major_locator(FixedLocator([0, 0.1, 1, 10]))
-        axes[0].yaxis.set_major_formatter(ScalarFormatter())
+        axes[0].yaxis.set_major_formatter(PLAIN)
         axes[0].yaxis.set_minor_locator(NullLocator())
-        axes[0].annotate(
-            "dashed: noise of the same size", (0.98, 0.02), xycoords="axes fraction", ha="right", fontsize=6
-        )
     return axes
 
 
@@ -125,10 +123,9 @@ def effective_ranks(points: pd.DataFrame) -> np.ndarray:
             _over_ranks(ax, here, RANK)
             adapters = sorted(set(here.loc[here["rank"] > 0, "rank"]))
             ax.plot(adapters, adapters, ":", lw=0.8, color=GREY, zorder=0)
-            ax.set_title(base, loc="left")
+            ax.set_title(f"{base} (dotted: the rank itself)", loc="left")
         axes[0].set_ylabel("effective rank of the change")
-        axes[0].yaxis.set_major_formatter(ScalarFormatter())
-        axes[0].annotate("dotted: the rank itself", (0.98, 0.02), xycoords="axes fraction", ha="right", fontsize=6)
+        axes[0].yaxis.set_major_formatter(PLAIN)
     return axes
 
 
@@ -156,7 +153,7 @@ def forgetting(runs: pd.DataFrame, correlations: pd.DataFrame, *, score: str = "
         paint, shape = colours(arms), markers(arms)
         for ax, (x, y) in zip(axes, panels, strict=True):
             if x == TUNED:
-                ax.plot(runs[NOISE], runs[y], "x", ms=2.5, mew=0.5, color="0.6", zorder=0)
+                ax.plot(runs[NOISE], runs[y], "x", ms=2, mew=0.4, color="0.7", zorder=0)
             for arm in arms:
                 dots = runs[runs["arm"] == arm]
                 ax.plot(dots[x], dots[y], shape[arm], ms=3, mew=0, alpha=0.65, color=paint[arm])
@@ -164,12 +161,12 @@ def forgetting(runs: pd.DataFrame, correlations: pd.DataFrame, *, score: str = "
                 ax.set_xscale("symlog", linthresh=LINEAR, linscale=0.5)
                 ax.set_xlim(-0.02, max(1.0, 1.6 * np.nanmax([*runs[TUNED], *runs[NOISE], 0.0])))
                 ax.xaxis.set_major_locator(FixedLocator([0, 0.1, 1, 10]))
-                ax.xaxis.set_major_formatter(ScalarFormatter())
+                ax.xaxis.set_major_formatter(PLAIN)
                 ax.xaxis.set_minor_locator(NullLocator())
             ax.set(xlabel=labels[x], ylabel=labels[y])
             ax.set_title(_told(correlations, x, y), loc="left", fontsize=6.5)
         handles = [axes[0].plot([], [], shape[arm], ms=3, mew=0, color=paint[arm])[0] for arm in arms]
-        handles += axes[0].plot([], [], "x", ms=2.5, mew=0.5, color="0.6")
+        handles += axes[0].plot([], [], "x", ms=2, mew=0.4, color="0.7")
         figure.legend(
             handles, [*arms, "noise of the same size"], loc="outside upper center", ncols=min(6, len(arms) + 1)
         )
@@ -191,11 +188,11 @@ def intervention(means: pd.DataFrame, runs: pd.DataFrame, *, score: str = "exact
         Axes of shape (3,).
     """
     edits = list(dict.fromkeys(means["edit"]))
-    panels = {"loss": "loss on documents (nats per token)", "score": f"{score}, new items"}
-    panels |= {"percent": "loss, in % of forgetting"}
+    panels = {"loss": "loss on documents (nats)", "score": f"{score}, new items", "percent": "loss, in % of forgetting"}
     with themed():
         axes = new_figure(TWO_COLUMN, 2.5).subplots(1, len(panels))
         paint, shape = colours(edits), markers(edits)
+        paper = paint.get("intruder", GREY)
         for ax, (column, label) in zip(axes, panels.items(), strict=True):
             ends = []
             ax.axhline(0, lw=0.6, color=GREY, zorder=0)
@@ -209,10 +206,12 @@ def intervention(means: pd.DataFrame, runs: pd.DataFrame, *, score: str = "exact
                 if len(line) and np.isfinite(line[column].iloc[0]):
                     ends.append((line[column].iloc[0], edit.replace("_", " "), paint[edit]))
             if column == "percent":
-                ax.plot(*zip(*PAPER, strict=True), "D", ms=4, mfc="none", mec=PALETTE[0], mew=0.8)
-                ax.annotate("paper", (0.3, -33.3), (6, -1), textcoords="offset points", fontsize=6, color=PALETTE[0])
-            ax.set(xlabel="singular value multiplied by", title=f"change of {label}")
-            ax.set_xlim(1.04, -0.04)
+                ax.plot(*zip(*PAPER, strict=True), "D", ms=4, mfc="none", mec=paper, mew=0.8)
+                ax.set_ylim(bottom=min(ax.get_ylim()[0], -41))
+                how = {"textcoords": "offset points", "ha": "center", "va": "top", "fontsize": 6}
+                ax.annotate("paper", (0.7, -33.2), (0, -4), **how, color=paper)
+            ax.set(xlabel="singular value multiplied by", ylabel=f"change of {label}", xlim=(1.04, -0.04))
+            ax.set_xticks([1, 0.7, 0.5, 0.3, 0], ["1", ".7", ".5", ".3", "0"])
             _end_labels(ax, ends)
     return axes
 
@@ -234,12 +233,8 @@ def _over_ranks(ax: Axes, points: pd.DataFrame, column: str, control: str = "") 
             ax.plot(other.index, other, "--" if len(other) > 1 else "_", lw=0.7, ms=6, color=paint[rule])
         if (rows["rank"] == 0).all():
             ticks[4 * most] = " ".join(filter(None, (ticks.get(4 * most), rule)))
-        elif means.index.max() == most and len(means) > 1:
-            ends.append((means.iloc[-1], rule.replace(", ", ",\n"), paint[rule]))
         else:
-            place = (means.index[-1], means.iloc[-1])
-            text = rule.partition(f" {int(means.index[-1])} ")[2] or rule
-            ax.annotate(text, place, (0, 5), textcoords="offset points", ha="center", fontsize=6, color=paint[rule])
+            ends.append((means.iloc[-1], rule.replace(", ", ",\n").replace(" inner", "\ninner"), paint[rule]))
     ax.set_xscale("log", base=2)
     ax.set_xlim(min(ticks) / 1.6, max(ticks) * 1.6)
     ax.xaxis.set_major_locator(FixedLocator(list(ticks)))

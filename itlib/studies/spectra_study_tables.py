@@ -118,14 +118,17 @@ def null_band(
     return pd.DataFrame(rows, columns=["base", "epsilon", "mean", "low", "high"])
 
 
-def curves(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return counts per matrix by threshold, means over seeds, for every arm on each base.
+def curves(frame: pd.DataFrame, band: pd.DataFrame) -> pd.DataFrame:
+    """Return counts per matrix by threshold, means over seeds, for every arm on each base, and those of ``null_band``.
 
-    Columns: ``base``, ``arm``, ``variant``, ``epsilon``, ``mean``, ``seeds``.
+    Columns: ``base``, ``arm``, ``variant``, ``epsilon``, ``mean``, ``seeds``, ``random``, ``random_low``,
+    ``random_high``.
     """
     rows = frame[(frame["metric"] == INTRUDERS) & frame["kind"].isin([TEST, OTHER])]
     groups = rows.groupby(["base", "arm", "variant", "epsilon"], sort=False)["value"]
-    return groups.agg(mean="mean", seeds="size").reset_index()
+    table = groups.agg(mean="mean", seeds="size").reset_index()
+    random = band.rename(columns={"mean": "random", "low": "random_low", "high": "random_high"})
+    return table.merge(random, on=["base", "epsilon"], how="left")
 
 
 def tested(frame: pd.DataFrame, epsilon: float = EPSILON) -> pd.DataFrame:

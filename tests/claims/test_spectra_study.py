@@ -136,7 +136,7 @@ def edits(count=1.0, gain=0.05, cost=0.002, neighbour=0.02):
         rows += run("lora 1", seed, count=own)
         for name, loss in (("intruder", -gain), ("neighbour", neighbour), ("random_direction", 0.1)):
             for scale in (0.5, 1.0):
-                shift, price = ((loss + 0.1 * WIGGLE[seed], cost) if scale < 1 else (0.0, 0.0))
+                shift, price = (loss + 0.1 * WIGGLE[seed], cost) if scale < 1 else (0.0, 0.0)
                 how = {"kind": "edited", "edit": name, "edit_scale": scale}
                 rows += run("lora 1", seed, **how, forgetting=0.2 + shift, score=0.5 - price)
     return frame(rows)
@@ -235,7 +235,9 @@ def test_a_diverged_run_leaves_its_seed_out():
 def test_frames_that_cannot_answer_are_not_run(claim_id):
     scores_alone = frame(run("lora 1", 0, kind="edited"))
     verdict = judged(claim_id, scores_alone)
-    assert verdict.verdict == "not_run" and verdict.reason.endswith("the frame has no singular vectors of tuned matrices")
+    assert verdict.verdict == "not_run" and verdict.reason.endswith(
+        "the frame has no singular vectors of tuned matrices"
+    )
     assert judged(claim_id, frame(each("lora 8", count=1.0))).verdict == "not_run"
     other_k = frame(each("lora 1", count=1.0)).assign(k=5)
     assert "the first 10 singular vectors" in judged(claim_id, other_k).reason
