@@ -76,7 +76,7 @@ class SpectraParams(TunedArmsParams):
     """Parameters of ``04b_spectra``."""
 
     arms: tuple[str, ...] = param(
-        ("full", "lora 1", "lora 4", "lora 1 alpha=8"), help="tuning methods; dev chooses a rate for each"
+        ("full", "lora 1", "lora 4", "rslora 4"), help="tuning methods; dev chooses a rate for each"
     )
     sweep_arms: tuple[str, ...] = param(("lora 1", "lora 4"), help="arms that are also tested at all rates")
     other_model: str = param("micro-1m-adamw", help="a base with another spectrum; empty leaves it out")

@@ -57,6 +57,8 @@ def curves(table: pd.DataFrame) -> np.ndarray:
             ax.set_title(f"{arm}\n{base}" if several else arm, loc="left", fontsize=6.5)
         for ax in axes[len(panels) :]:
             ax.set_axis_off()
+        for ax in axes[max(0, len(panels) - COLUMNS) : len(panels)]:
+            ax.tick_params(labelbottom=True)
         axes[0].set(yscale="log", ylim=(FLOOR, 15), xlim=(0, 1))
         axes[0].yaxis.set_major_locator(FixedLocator([0.01, 0.1, 1, 10]))
         axes[0].yaxis.set_major_formatter(PLAIN)

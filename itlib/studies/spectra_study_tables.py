@@ -60,7 +60,7 @@ def bases(matrices: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for base, group in matrices.groupby("base", sort=False):
-        sizes = " ".join(f"{m} x {n}" for m, n in dict.fromkeys(zip(group["rows"], group["columns"], strict=True)))
+        sizes = ", ".join(f"{m} x {n}" for m, n in dict.fromkeys(zip(group["rows"], group["columns"], strict=True)))
         flat = float((group["exponent"] < spectra.FLAT).mean())
         networks = group["base_seed"].nunique()
         rows.append((base, networks, group["matrix"].nunique(), sizes, float(group["exponent"].median()), flat))
