@@ -40,6 +40,7 @@ FIGURES = {
     "03g_own_scores": {"slopes", "gaps", "strips"},
     "04_lora_vs_full": {"own_rates", "frontiers", "matched", "positions", "recall"},
     "04d_continual": {"matrix", "outcome", "first_task", "text_over_rounds", "text"},
+    "04b_spectra": {"curves", "ranks", "effective_ranks", "forgetting", "intervention"},
 }  # fmt: skip
 TABLES = {
     "01_data_scaling": {"data", "audit", "budgets", "bases", "families", "claims"},
@@ -83,6 +84,7 @@ TABLES = {
         "claims",
         "parts",
     },
+    "04b_spectra": {"rates", "audit", "ledger", "bases", "arms", "correlations", "edits", "claims"},
 }
 
 

@@ -4,8 +4,8 @@ They read the frame of ``studies.spectra_study_scores.evidence``: the scores of 
 counted among its singular vectors. ``kind`` says what a run is for: "test" (every arm at the rate that dev chose),
 "sweep" (some arms at all rates), "other" (a second base), "untuned", and "edited" (the weights of one arm with a
 direction scaled). A count is the mean number per matrix among the first ``k`` vectors whose similarity is below
-``epsilon``; ``variant`` says of what: the tuned matrix, one of its two controls, or the tuned matrix against the span
-of neighbours.
+``epsilon``; ``variant`` says of what: the tuned matrix, one of its two controls, or the tuned matrix with exchanges of
+neighbouring vectors forgiven.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ LINEAR = 0.1  # counts below are drawn on a linear scale, so that zero has a pla
 PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 LINES = {
     TUNED: (PALETTE[0], "-", 1.4, "tuned"),
-    SPAN: (PALETTE[4], "-.", 1.0, "tuned, outside the span of neighbours"),
+    SPAN: (PALETTE[4], "-.", 1.0, "tuned, exchanges of neighbours forgiven"),
     NOISE: (PALETTE[1], "--", 1.0, "noise of the same size"),
     TURNED: (PALETTE[2], ":", 1.2, "same spectrum, random directions"),
 }

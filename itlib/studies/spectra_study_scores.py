@@ -56,10 +56,11 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
     """Return what is counted in one run, a row per number.
 
     Metrics: ``intruders``, the mean number per matrix among its first ``k`` singular vectors whose similarity with the
-    base is below ``epsilon``, for the tuned matrix, for both controls, and by the cosine of the angle with the span of
-    neighbours (``variant``); ``intruder_energy``, the mean share of the squared singular values that lies in those of
-    the tuned matrix; ``change``, the Frobenius norm over all matrices; ``effective_rank`` of the change, geometric mean
-    over the matrices that moved.
+    base is below ``epsilon``, for the tuned matrix and for both controls (``variant``). Variant "span" counts those of
+    the tuned matrix whose cosine with the span of base vectors of nearly the same singular value is below ``epsilon``
+    as well: what is left when exchanges of neighbours are forgiven. ``intruder_energy``, the mean share of the squared
+    singular values that lies in those of the tuned matrix; ``change``, the Frobenius norm over all matrices;
+    ``effective_rank`` of the change, geometric mean over the matrices that moved.
 
     Args:
         table: From ``vectors``.
@@ -67,7 +68,7 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
     matrices = table.drop_duplicates("matrix")
     n_matrices = len(matrices)
     cosines = {TUNED: table["similarity"], NOISE: table["noise"], TURNED: table["turned"]}
-    cosines[SPAN] = np.sqrt(table["span"].clip(lower=0))
+    cosines[SPAN] = np.maximum(table["similarity"], np.sqrt(table["span"].clip(lower=0)))
     rows = [
         (INTRUDERS, variant, epsilon, float((values < epsilon).sum()) / n_matrices)
         for variant, values in cosines.items()

@@ -35,7 +35,7 @@ WHAT = {
     TUNED: "new directions",
     NOISE: "those of noise of the same size",
     TURNED: "those of the same spectrum turned at random",
-    SPAN: "new directions outside the span of neighbours",
+    SPAN: "new directions, exchanges forgiven",
     CHANGE: "size of the change",
 }
 GIVEN = {"": "nothing", CHANGE: "size of the change", "learning_rate": "learning rate"}
@@ -79,7 +79,8 @@ def warning(table: pd.DataFrame) -> str:
         if row.exponent < spectra.FLAT or row.flat > 0:
             lines.append(
                 f"WARNING: {about} {spectra.FLAT:g}. Where singular values hardly fall, a small change of any kind "
-                "exchanges neighbouring vectors and counts as new directions: read the controls and the span."
+                "exchanges neighbouring vectors and counts as new directions: read the controls, and the count that "
+                "forgives exchanges."
             )
         else:
             lines.append(f"{about} {spectra.FLAT:g}, so neighbouring vectors can be told apart.")

@@ -151,8 +151,12 @@ def test_shrinking_by_hand():
 
 @pytest.mark.parametrize(
     ("changes", "deciding"),
-    [({"gain": -0.01, "neighbour": 0.2}, "forgetting"), ({"cost": 0.03}, "accuracy"), ({"neighbour": -0.2}, "beyond_neighbour")],
-)  # fmt: skip
+    [
+        ({"gain": -0.01, "neighbour": 0.2}, "forgetting"),
+        ({"cost": 0.03}, "accuracy"),
+        ({"neighbour": -0.2}, "beyond_neighbour"),
+    ],
+)
 def test_each_part_of_l4_can_contradict(changes, deciding):
     verdict = judged("L4", edits(**changes))
     assert [name for name, found in verdicts(verdict).items() if found == "contradicted"] == [deciding]
