@@ -39,8 +39,8 @@ FIGURES = {
     "03f_prompting": {"accuracy", "layers", "stability"},
     "03g_own_scores": {"slopes", "gaps", "strips"},
     "04_lora_vs_full": {"own_rates", "frontiers", "matched", "positions", "recall"},
-    "04d_continual": {"matrix", "outcome", "first_task", "text_over_rounds", "text"},
     "04b_spectra": {"curves", "ranks", "effective_ranks", "forgetting", "intervention"},
+    "04d_continual": {"matrix", "outcome", "first_task", "text_over_rounds", "text"},
 }  # fmt: skip
 TABLES = {
     "01_data_scaling": {"data", "audit", "budgets", "bases", "families", "claims"},
@@ -72,6 +72,7 @@ TABLES = {
         "parts",
         "claims",
     },
+    "04b_spectra": {"rates", "audit", "ledger", "budgets", "bases", "arms", "correlations", "edits", "claims"},
     "04d_continual": {
         "rates",
         "audit",
@@ -84,7 +85,6 @@ TABLES = {
         "claims",
         "parts",
     },
-    "04b_spectra": {"rates", "audit", "ledger", "bases", "arms", "correlations", "edits", "claims"},
 }
 
 

@@ -45,15 +45,16 @@ from itlib.studies.tuned_arms import (
 
 __all__ = [
     "CLAIMS",
+    "UNEQUAL",
     "SpectraParams",
     "at_edge",
-    "budgets",
     "candidates",
     "choose",
     "collect",
     "designs",
     "distinct",
     "edited",
+    "given",
     "pending",
     "rules",
     "run_designs",
@@ -66,9 +67,9 @@ TEST, SWEEP, OTHER, UNTUNED, EDITED = "test", "sweep", "other", "untuned", "edit
 EDITS = ("intruder", "neighbour", "random_direction")
 MEASURE = "spectra"
 GROWING = "alpha = 2 x rank"
-DECLARED = {
+UNEQUAL = {
     "trials": "arms of the second base take the rates that dev chose on the first one; no claim is judged there"
-}
+}  # budgets that differ between arms, and why
 
 
 @dataclass(frozen=True)
@@ -233,7 +234,7 @@ def edited(params: SpectraParams, test_runs: Designs) -> Designs:
     }
 
 
-def budgets(params: SpectraParams, results: Mapping[str, Sequence[RunResult]]) -> pd.DataFrame:
+def given(params: SpectraParams, results: Mapping[str, Sequence[RunResult]]) -> pd.DataFrame:
     """Return the ledger of every tuned arm, those of the other base included; see ``itlib.ledger``."""
     named = {arm: f"{TEST}/{arm}" for arm in params.arms}
     named |= {f"{arm} ({params.other_model})": f"{OTHER}/{arm}" for arm in params.other_arms}

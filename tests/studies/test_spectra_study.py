@@ -252,13 +252,13 @@ def test_a_failed_run_is_a_row_without_counts():
 
 
 def test_the_ledger_says_what_differs_and_why(stored):
-    given = study.budgets(params(), stored).set_index("arm")
+    given = study.given(params(), stored).set_index("arm")
     assert given["trials"].to_dict() == dict.fromkeys(params().arms, 2) | {
         f"full ({OTHER_MICRO})": 0, f"lora 1 ({OTHER_MICRO})": 0,
     }  # fmt: skip
     table = given.reset_index()
-    assert undeclared(table, study.DECLARED) == "" and "trials from 0" in undeclared(table, {})
-    assert "steps from 8" in undeclared(table.assign(steps=[8, 8, 8, 16, 8, 8]), study.DECLARED)
+    assert undeclared(table, study.UNEQUAL) == "" and "trials from 0" in undeclared(table, {})
+    assert "steps from 8" in undeclared(table.assign(steps=[8, 8, 8, 16, 8, 8]), study.UNEQUAL)
 
 
 # ---- tables -----------------------------------------------------------------------------------------------------
