@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 
 from itlib.errors import InputError
-from itlib.ledger import ledger
+from itlib.fairness import ledger
 from itlib.registry import methods
 from itlib.result import RunResult
 from itlib.schema import param
@@ -235,7 +235,7 @@ def edited(params: SpectraParams, test_runs: Designs) -> Designs:
 
 
 def given(params: SpectraParams, results: Mapping[str, Sequence[RunResult]]) -> pd.DataFrame:
-    """Return the ledger of every tuned arm, those of the other base included; see ``itlib.ledger``."""
+    """Return the ledger of every tuned arm, those of the other base included; see ``itlib.fairness``."""
     named = {arm: f"{TEST}/{arm}" for arm in params.arms}
     named |= {f"{arm} ({params.other_model})": f"{OTHER}/{arm}" for arm in params.other_arms}
     tried = dict.fromkeys(named, 0) | trials(params, params.arms)

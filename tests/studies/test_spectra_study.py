@@ -11,7 +11,7 @@ from planted_spectra import MICRO, OTHER_MICRO, each, run
 from itlib import spectra
 from itlib.claims.spectra_study import run_table
 from itlib.errors import InputError
-from itlib.ledger import undeclared
+from itlib.fairness import undeclared
 from itlib.params import from_yaml
 from itlib.resolve import resolve
 from itlib.result import RunResult
