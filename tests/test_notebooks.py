@@ -39,6 +39,7 @@ FIGURES = {
     "03f_prompting": {"accuracy", "layers", "stability"},
     "03g_own_scores": {"slopes", "gaps", "strips"},
     "04_lora_vs_full": {"own_rates", "frontiers", "matched", "positions", "recall"},
+    "04b_spectra": {"curves", "ranks", "effective_ranks", "forgetting", "intervention"},
     "04d_continual": {"matrix", "outcome", "first_task", "text_over_rounds", "text"},
     "04e_knowledge": {"divergence", "shares", "recall", "contradiction", "borrowing", "grafts", "reliability"},
 }  # fmt: skip
@@ -72,6 +73,7 @@ TABLES = {
         "parts",
         "claims",
     },
+    "04b_spectra": {"rates", "audit", "ledger", "budgets", "bases", "arms", "correlations", "edits", "claims"},
     "04d_continual": {
         "rates",
         "audit",
