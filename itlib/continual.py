@@ -108,7 +108,9 @@ def train_in_rounds(
             return model, TrainingTrace(True, tuple(curve), totals), tuple(rows), n_trained
         model.eval()
         rows.append({"step": totals["n_steps"], **measure(model)})
-    return dense(method.finished(model)), TrainingTrace(False, tuple(curve), totals), tuple(rows), n_trained
+    model = method.finished(model)
+    model = dense(model) if method.mergeable else model
+    return model, TrainingTrace(False, tuple(curve), totals), tuple(rows), n_trained
 
 
 def round_frame(results: Sequence[RunResult]) -> pd.DataFrame:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from itlib.errors import RunError
+from itlib.errors import InputError, RunError
+from itlib.packing import virtual_tokens
 
 if TYPE_CHECKING:
     import torch
@@ -23,12 +24,28 @@ def dense(model: Any) -> Any:
     Raises:
         RunError: The change is none of weights: a soft prompt, or experts that depend on the token.
     """
+    from itlib.methods.mixture import mixture_layers
+
+    if virtual_tokens(model) or any(True for _ in mixture_layers(model)):
+        raise RunError("the tuned change cannot be written into the weights: it is none of weights")
     if not hasattr(model, "merge_and_unload"):
         return model
     try:
         return model.merge_and_unload(safe_merge=True)
     except (AttributeError, NotImplementedError, ValueError) as error:
         raise RunError(f"the tuned change cannot be written into the weights: {error}") from None
+
+
+def need_matrices(model: Any, method: str) -> None:
+    """Refuse a model without linear layers inside its blocks, such as GPT-2, for a method that changes them.
+
+    Raises:
+        InputError: There are none.
+    """
+    if next(matrices(model), None) is None:
+        raise InputError(
+            f"method: '{method}' changes linear layers, and a {type(model).__name__} has none in its blocks"
+        )
 
 
 def matrices(model: Any) -> Iterator[tuple[str, torch.Tensor]]:

@@ -108,6 +108,10 @@ def resolve(spec: RunSpec) -> RunSpec:
             check_rounds(replace(spec, data=data, train=train))
         if spec.tuning.first_steps and train.trainer != "loop":
             raise InputError("first_steps: a first stage runs in our own loop only; set trainer: loop")
+        if method_of(spec.tuning).documents and not hasattr(source, "documents"):
+            raise InputError(
+                f"method: '{spec.tuning.method}' reads pretraining documents, and source '{spec.data.source}' has none"
+            )
         if method_of(spec.tuning).own_optimizer and train.trainer != "loop":
             raise InputError(f"method: '{spec.tuning.method}' runs in our own loop only; set trainer: loop")
     components = _components(spec, scorer)

@@ -46,9 +46,9 @@ def kept_first(model: Any, spec: RunSpec) -> Any:
 def save_tuned(model: Any, folder: Path, spec: RunSpec, first: Any) -> None:
     """Write what a run changed, with the model of the first stage where ``kept_first`` gave one.
 
-    A run in rounds ends in plain weights, which are all that is left of its methods.
+    A run in rounds ends in plain weights, which are all that is left of its methods, where these change weights.
     """
-    if spec.train.rounds != "one":
+    if _ends_in_weights(spec):
         method_of(MethodSpec()).save(model, folder, started_from(spec))
         return
     method_of(spec.tuning).save(model, folder, started_from(spec))
@@ -58,11 +58,15 @@ def save_tuned(model: Any, folder: Path, spec: RunSpec, first: Any) -> None:
 
 def load_tuned(model: Any, spec: RunSpec, folder: Path) -> Any:
     """Return the tuned model of a run from its base and its stored weights, ready for evaluation."""
-    if spec.train.rounds != "one":
+    if _ends_in_weights(spec):
         return method_of(MethodSpec()).load(model, spec.tuning, folder)
     if (folder / FIRST).is_dir():
         model = method_of(MethodSpec()).load(model, MethodSpec(), folder / FIRST)
     return method_of(spec.tuning).load(model, spec.tuning, folder)
+
+
+def _ends_in_weights(spec: RunSpec) -> bool:
+    return spec.train.rounds != "one" and method_of(spec.tuning).mergeable
 
 
 def started_from(spec: RunSpec) -> ModelSpec:

@@ -16,7 +16,7 @@ PLOTTING = {"matplotlib", "seaborn", "scipy", "statsmodels"}
 ANALYSIS = (
     "arms", "roles", "early_stopping", "frame", "positions", "stats", "scaling", "curvefit", "signflip",
     "tables", "figures", "claims", "report", "external_scores", "scores_file", "robustness", "instruction_table",
-    "drop_rate", "survival", "similarity", "lmentry",
+    "drop_rate", "survival", "similarity", "lmentry", "frontier", "calibration",
 )  # fmt: skip
 EXECUTION = (
     "batching", "constraints", "contrast", "decoding", "engines", "evaluate", "execute", "generate", "harness",

@@ -1,8 +1,10 @@
 """Wrong answers that are the answer to another question: does a model hand out what it saw in training?
 
 A wrong answer is *borrowed* when it is the response of the training prompt nearest to the item, by edit distance over
-words, the first of equally near ones. By chance a wrong answer agrees with a training response as often as that
-response occurs; the base rate is the mean of these shares over the wrong answers.
+words, the first of equally near ones. Questions of one kind that name other operands are often equally near; so it is
+also counted in parts, as the share of the nearest prompts that have it as their response: what a draw among them would
+find, without the chance of the draw. By chance a wrong answer agrees with a training response as often as that response
+occurs; the base rate is the mean of these shares over the wrong answers.
 
 Source: the question of A Closer Look at the Limitations of Instruction Tuning (arXiv:2402.05119), section 5, which
 speaks of tokens borrowed from similar training examples; the base rate is ours.
@@ -20,12 +22,15 @@ from itlib.generate import responses
 from itlib.measures import Measured
 from itlib.registry import measures
 
-COLUMNS = ("family", "n", "n_wrong", "n_borrowed", "chance")
+COLUMNS = ("family", "n", "n_wrong", "n_borrowed", "n_near", "chance")
 
 
 @measures.register("borrowing")
 def measure_borrowing(about: Measured) -> dict[str, list[Any]]:
-    """Return per family of items: ``n`` asked, ``n_wrong``, ``n_borrowed``, and ``chance``, the expected n_borrowed."""
+    """Return per family of items ``n`` asked, ``n_wrong``, ``n_borrowed``, ``n_near`` and ``chance``.
+
+    ``n_near`` counts in parts where several prompts are equally near; ``chance`` is the expected n_borrowed.
+    """
     items = [item for item in about.items if not item.constraints and not item.options and len(item.turns) > 1]
     shown = [example for example in about.trained_on() if len(example.turns) > 1]
     how = {"pad_id": about.pad_id, "dtype": about.spec.base.dtype, "context_length": about.context_length}
@@ -35,14 +40,20 @@ def measure_borrowing(about: Measured) -> dict[str, list[Any]]:
     frequency = Counter(answers)
     counts: dict[str, list[float]] = {}
     for item, answer in zip(items, said, strict=True):
-        row = counts.setdefault(item.family, [0, 0, 0, 0.0])
+        row = counts.setdefault(item.family, [0, 0, 0, 0.0, 0.0])
         row[0] += 1
         if answer.split() == (item.gold or item.response).split():
             continue
         row[1] += 1
-        row[2] += answer == answers[int(np.argmin(distances(item.instruction.split(), prompts)))]
-        row[3] += frequency[answer] / len(answers)
-    rows = [(family, *map(int, row[:3]), float(f"{row[3]:.6g}")) for family, row in sorted(counts.items())]
+        apart = distances(item.instruction.split(), prompts)
+        near = [answers[i] == answer for i in np.flatnonzero(apart == apart.min())]
+        row[2] += near[0]
+        row[3] += sum(near) / len(near)
+        row[4] += frequency[answer] / len(answers)
+    rows = [
+        (family, *map(int, row[:3]), *(float(f"{value:.6g}") for value in row[3:]))
+        for family, row in sorted(counts.items())
+    ]
     return {name: [row[i] for row in rows] for i, name in enumerate(COLUMNS)}
 
 

@@ -21,13 +21,13 @@ def measure_calibration(about: Measured) -> dict[str, list[Any]]:
     """Return per bin of confidence, all equally wide: ``n`` items, summed ``confidence`` and how many are ``right``.
 
     Confidence is the probability of the most likely first token of the answer, which is right where it is the first
-    token of the right answer.
+    token of the right answer. Items without one right text, worded or styled ones among them, are not looked at.
     """
     import torch
 
     items = [item for item in about.items if not item.constraints and not item.options and len(item.turns) > 1]
     rows, _ = encode(items, about.tokenizer, max_length=about.context_length)
-    found = []
+    found = [np.zeros((2, 0))]  # where no item is closed
     with torch.inference_mode():
         for group in micro_batches([len(row.input_ids) for row in rows], BATCH_TOKENS[about.model.device.type]):
             logits, targets, row_of = response_logits(about.model, [rows[i] for i in group], about.pad_id)

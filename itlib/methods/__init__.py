@@ -58,6 +58,10 @@ class Setting:
     round: int = 0
     notes: dict[str, int] = field(default_factory=dict)
 
+    def note(self, name: str, n: int) -> None:
+        """Add to a count; rounds of continual learning share them, as they share the totals of a run."""
+        self.notes[name] = self.notes.get(name, 0) + n
+
 
 class Method:
     """What a method says of itself; the defaults are those of most.
@@ -80,9 +84,6 @@ class Method:
     documents: ClassVar[bool] = False
     rate_factor: ClassVar[float] = 1.0
     on_quantized: ClassVar[bool] = False
-
-    def check(self, spec: MethodSpec) -> None:
-        """Refuse what can be seen to fail without a model."""
 
     def optimizer(self, model: Any, train: TrainSpec, n_steps: int, seed: int) -> torch.optim.Optimizer:
         """Return the optimizer of a run of ``n_steps``; asked of methods with ``own_optimizer`` alone."""

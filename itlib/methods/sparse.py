@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from itlib.dense import matrices
+from itlib.dense import matrices, need_matrices
 from itlib.errors import InputError, RunError
 from itlib.methods import KEY, Setting
 from itlib.methods._peft import EVERY_LINEAR, Adapter
@@ -40,6 +40,7 @@ class LotteryTicket(Adapter):
 
         if setting is None or not setting.examples:
             raise InputError(f"method: '{spec.method}' searches by training and needs the examples of a run")
+        need_matrices(model, spec.method)
         tuned = copy.deepcopy(model).requires_grad_(False)
         for _, weight in matrices(tuned):
             weight.requires_grad_(True)
@@ -48,7 +49,7 @@ class LotteryTicket(Adapter):
         if trace.diverged:
             raise RunError("the search for entries diverged; a smaller learning_rate may help")
         for name in ("n_steps", "n_tokens", "n_response_tokens"):
-            setting.notes[f"search_{name}"] = trace.totals[name]
+            setting.note(f"search_{name}", trace.totals[name])
         found, start = dict(matrices(tuned)), dict(matrices(model))
         moved = {id(start[name]): (found[name] - start[name]).detach().abs() for name in start}
         return _masked(model, spec, moved, self)
@@ -102,6 +103,7 @@ class GrowAndDrop(Subset):
 
     def names(self, model: Any, spec: MethodSpec, setting: Setting) -> Iterable[str]:
         """Return every matrix: which entries of it move is the optimizer's to say."""
+        need_matrices(model, spec.method)
         return [f"{name}.weight" for name, _ in matrices(model)]
 
     def n_trained(self, model: Any) -> int:

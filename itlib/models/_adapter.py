@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +66,32 @@ def check_adapter_files(folder: Path) -> None:
     header(folder / WEIGHTS)
 
 
+def base_fingerprint(folder: Path, found: str, base: Path) -> str:
+    """Return the fingerprint of the base of an adapter, checked against the recorded one where there is one.
+
+    Adapters of other tools record a name and nothing else. That name is what led to the base; a note says so once.
+
+    Args:
+        folder: The adapter's folder.
+        found: Fingerprint of the base that its configuration names.
+        base: Where that base is.
+
+    Raises:
+        InputError: The recorded base is another one.
+    """
+    if not (folder / BASE).is_file():
+        _tell_unrecorded(folder, base)
+    elif (recorded := recorded_base(folder)) != found:
+        raise InputError(f"adapter {folder} belongs to the base {recorded}, but {base} is {found}")
+    return found
+
+
+@functools.cache
+def _tell_unrecorded(folder: Path, base: Path) -> None:
+    told = "names its base and records no fingerprint of it; that the names and all shapes agree is what is checked"
+    print(f"adapter {folder.name} {told} ({base.name})", file=sys.stderr)
+
+
 def recorded_base(folder: Path) -> str:
     """Return the fingerprint of the base that an adapter was trained on; ``InputError`` says what is missing."""
     if not (folder / BASE).is_file():
@@ -105,10 +133,15 @@ def check_adapter_base(adapter_folder: str | Path, model: PreTrainedModel, model
             raise InputError(
                 f"adapter {folder} was trained on '{wanted}', but the base here is '{name}' ({model_fingerprint})"
             )
-    _check_shapes(folder, model)
+    check_adapter_shapes(folder, model)
 
 
-def _check_shapes(folder: Path, model: PreTrainedModel) -> None:
+def check_adapter_shapes(folder: Path, model: PreTrainedModel) -> None:
+    """Refuse an adapter whose tensors do not fit the loaded base; peft would fail late, or not at all.
+
+    Raises:
+        InputError: It changes what the base does not have, or something of another shape.
+    """
     weights = dict(model.named_parameters(remove_duplicate=False))
     for tensor, entry in header(folder / WEIGHTS).items():
         name, shape = tensor.removeprefix("base_model.model."), tuple(entry["shape"])

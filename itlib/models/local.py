@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from itlib.errors import InputError
 from itlib.models._adapter import (
     adapter_fingerprint,
+    base_fingerprint,
     base_folder,
     check_adapter_base,
+    check_adapter_shapes,
     is_adapter,
-    recorded_base,
     write_adapter_base,
 )
 from itlib.models._folder import (
@@ -34,7 +35,7 @@ __all__ = ["LocalModel", "check_adapter_base", "write_adapter_base"]
 
 
 class LocalModel:
-    """The model in the folder ``model_path``: config.json with safetensors, or a peft adapter with its base recorded.
+    """The model in the folder ``model_path``: config.json with safetensors, or a peft adapter that names its base.
 
     The fingerprint is the SHA-256 over config, weights and tokenizer files; for an adapter it is followed by that
     of the base. Nothing is loaded before the folder is checked.
@@ -45,7 +46,7 @@ class LocalModel:
 
         Raises:
             InputError: Pickle weights, remote code without consent, missing or damaged files, an adapter whose base
-                is unrecorded or differs, or a folder that changed since ``model`` was resolved.
+                cannot be found or is not the recorded one, or a folder that changed since ``model`` was resolved.
         """
         folder = self.folder(model)
         if is_adapter(folder):
@@ -71,7 +72,7 @@ class LocalModel:
 
         base = base_folder(folder)
         network, tokenizer = load_folder(base, **how)
-        check_adapter_base(folder, network, fingerprint(base))
+        check_adapter_shapes(folder, network)
         merged = PeftModel.from_pretrained(network, str(folder)).merge_and_unload()
         return merged.eval(), tokenizer
 
@@ -100,10 +101,8 @@ class LocalModel:
         return folder
 
     def _adapter_fingerprint(self, folder: Path, trust_remote_code: bool) -> str:
-        recorded = recorded_base(folder)
         base = base_folder(folder)
-        if (found := fingerprint(base)) != recorded:
-            raise InputError(f"adapter {folder} belongs to the base {recorded}, but {base} is {found}")
+        found = base_fingerprint(folder, fingerprint(base), base)
         check_folder(base, trust_remote_code=trust_remote_code)
         return adapter_fingerprint(folder, found)
 

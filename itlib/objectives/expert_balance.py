@@ -24,15 +24,18 @@ if TYPE_CHECKING:
 class ExpertBalance(Plain):
     """Response loss per token plus ``beta`` times the localised balancing loss, a mean over layers with experts.
 
-    The first half of the experts is for tasks, the second for knowledge. The mass of expert e is the sum over the
-    tokens of a step of its router weight, times 1 + ``delta`` where the expert is of the kind of the example, else 1 -
-    ``delta``. The loss is the variance of the masses over their mean. With ``delta`` 0 it is lowest, at 0, when all
-    experts get equal mass; with more, when each half is left to its kind.
+    The first half of the experts is for tasks, the second for knowledge. The mass that an example gives an expert is
+    its mean router weight, times 1 + ``delta`` where the expert is of the kind of the example, else 1 - ``delta``. The
+    loss is the variance of all masses, of every example and expert, over their mean. With ``delta`` 0 it is 0 when
+    every example uses all experts alike. With more it is 0 when an example gives the experts of its own kind 1 -
+    ``delta`` for every 1 + ``delta`` that it gives the others: the formula as published evens out what it weighs, and
+    so leans away from the own kind.
 
     ``knowledge`` names the families that ask for knowledge, joined by "+". A step is one backward pass, because the
     loss is not a sum over examples.
 
-    Source: LoRAMoE (arXiv:2312.09979), section 3.2; the values of beta and delta are not given there.
+    Source: LoRAMoE (arXiv:2312.09979), section 3.2, with means over the tokens of an example in place of sums, so that
+    its length does not count; the values of beta and delta are not given there.
     """
 
     needs_families = True
@@ -71,13 +74,13 @@ class ExpertBalance(Plain):
 
 
 def by_row(weights: torch.Tensor, rows: Sequence[Encoded], *, packed: bool) -> torch.Tensor:
-    """Return what every row gave each expert, shape (n_rows, n_experts): router weights summed over its tokens."""
+    """Return what every row gave each expert, shape (n_rows, n_experts): its mean router weights, which sum to 1."""
     import torch
 
     lengths = [len(row.input_ids) for row in rows]
     if packed:
-        return torch.stack([part.sum(0) for part in weights[0].split(lengths)])
-    return torch.stack([row[:length].sum(0) for row, length in zip(weights, lengths, strict=True)])
+        return torch.stack([part.mean(0) for part in weights[0].split(lengths)])
+    return torch.stack([row[:length].mean(0) for row, length in zip(weights, lengths, strict=True)])
 
 
 def balance(mass: torch.Tensor, knowledge: np.ndarray, delta: float) -> torch.Tensor:
@@ -93,5 +96,5 @@ def balance(mass: torch.Tensor, knowledge: np.ndarray, delta: float) -> torch.Te
     n_experts = mass.shape[1]
     second_half = torch.arange(n_experts, device=mass.device) >= n_experts // 2
     own = second_half[None] == torch.as_tensor(knowledge, device=mass.device)[:, None]
-    total = (mass * torch.where(own, 1 + delta, 1 - delta)).sum(0)
-    return total.var(correction=0) / total.mean()
+    weighed = mass * torch.where(own, 1 + delta, 1 - delta)
+    return weighed.var(correction=0) / weighed.mean()

@@ -27,5 +27,9 @@ STUDIES: dict[str, str] = {
     "03e_following": "itlib.studies.following:FollowingParams",
     "03f_prompting": "itlib.studies.prompting:PromptingParams",
     "03g_own_scores": "itlib.studies.instruction_scores:InstructionScoresParams",
+    "04_lora_vs_full": "itlib.studies.lora_vs_full:LoraVsFullParams",
+    "04b_spectra": "itlib.studies.spectra_study:SpectraParams",
     "04c_methods": "itlib.studies.tuning_methods:TuningMethodsParams",
+    "04d_continual": "itlib.studies.continual_study:ContinualParams",
+    "04e_knowledge": "itlib.studies.knowledge:KnowledgeParams",
 }

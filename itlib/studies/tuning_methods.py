@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from itlib.errors import InputError
-from itlib.ledger import EQUAL
+from itlib.fairness import EQUAL
 from itlib.methods import method_of
 from itlib.models import resolve_name
 from itlib.packing import KERNEL

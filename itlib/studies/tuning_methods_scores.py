@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from itlib.frame import run_frame
-from itlib.ledger import training_flops, undeclared
+from itlib.fairness import training_flops, undeclared
 from itlib.measures import measure_frame
 from itlib.registry import methods
 from itlib.result import RunResult
@@ -83,7 +83,7 @@ def blocked(params: TuningMethodsParams, table: pd.DataFrame) -> str:
 
     Args:
         params: The study's parameters.
-        table: From ``ledger.ledger``.
+        table: From ``fairness.ledger``.
     """
     on_all = table[table["arm"].isin(params.arms)]
     return undeclared(on_all, {"trials": UNEQUAL["trials"]}) or undeclared(table, UNEQUAL)

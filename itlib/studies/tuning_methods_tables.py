@@ -90,7 +90,7 @@ def methods(frame: pd.DataFrame, arms: Sequence[str], ledger: pd.DataFrame) -> p
     Args:
         frame: The frame.
         arms: Names of cells, in the order of the result.
-        ledger: From ``ledger.ledger``; its median seconds are shown, and judged nowhere.
+        ledger: From ``fairness.ledger``; its median seconds are shown, and judged nowhere.
 
     Returns:
         Columns ``arm``, ``kind`` of method, ``runs``, ``trainable``, ``score`` with a bootstrap interval over seeds

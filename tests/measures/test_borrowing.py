@@ -44,8 +44,20 @@ def test_counts_by_hand(monkeypatch):
     monkeypatch.setattr(borrowing, "responses", lambda *a, **k: ["white", "black", "white", "blue"])
     found = measure_borrowing(measuring.about(tiny.llama(), items=items, trained_on=trained))
     assert found == {
-        "family": ["f", "g"], "n": [3, 1], "n_wrong": [2, 1], "n_borrowed": [1, 0], "chance": [0.5, 0.0],
+        "family": ["f", "g"], "n": [3, 1], "n_wrong": [2, 1], "n_borrowed": [1, 0], "n_near": [1.0, 0.0],
+        "chance": [0.5, 0.0],
     }  # fmt: skip
+
+
+def test_equally_near_prompts_count_in_parts(monkeypatch):
+    """Of three prompts that are one word away, two have the answer; the first of them does not."""
+    answers = {"ann": "oslo", "bob": "rome", "cat": "rome"}
+    trained = [example(name, f"the home of {name}", town) for name, town in answers.items()]
+    trained += [example("far", "which colour has snow at night", "rome")]
+    items = [example("x", "the home of dan", "bern")]
+    monkeypatch.setattr(borrowing, "responses", lambda *a, **k: ["rome"])
+    found = measure_borrowing(measuring.about(tiny.llama(), items=items, trained_on=trained))
+    assert (found["n_borrowed"], found["n_near"], found["chance"]) == ([0], [pytest.approx(2 / 3, abs=1e-6)], [0.75])
 
 
 def test_a_blank_prompt_is_as_far_as_it_is_long():

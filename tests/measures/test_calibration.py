@@ -29,3 +29,9 @@ def test_an_answer_of_one_token_is_right_where_its_lenient_match_is():
     lenient = sum(item[6] for item in result.items)
     right = measure_frame([result], "calibration")["right"].sum()
     assert right == pytest.approx(lenient) and right > 0
+
+
+def test_styled_answers_have_no_right_first_token_and_so_no_bins():
+    how = {"families": ("category",), "response_style": "polite", "n_reference": 0}
+    found = measure_frame([execute(small.resolved(measures=("borrowing", "calibration"), **how))], "calibration")
+    assert found["bin"].tolist() == list(range(BINS)) and found[["n", "confidence", "right"]].to_numpy().sum() == 0

@@ -194,10 +194,24 @@ def test_another_base_of_equal_shape_is_refused_before_work(folder, adapter):
         check_adapter_base(path, loaded, "other")
 
 
-def test_an_adapter_without_a_recorded_base_says_what_is_missing(folder, adapter):
+def test_an_adapter_of_another_tool_loads_on_the_base_it_names_and_says_what_is_checked(folder, adapter, capsys):
+    path, network = adapter
+    recorded = LOCAL.resolve(spec(path)).model_fingerprint
+    (path / "itlib_base.json").unlink()
+    merged, _ = LOCAL.load(spec(path))
+    told = capsys.readouterr().err
+    assert "records no fingerprint of it" in told and told.count("\n") == 1
+    ids = torch.tensor([[3, 4, 5, 6]])
+    with torch.no_grad():
+        assert torch.allclose(network.eval()(ids).logits, merged(ids).logits, atol=1e-5)
+    assert LOCAL.resolve(spec(path)).model_fingerprint == recorded
+    make_model(folder, seed=7)  # another base under the same name is another model, not the same one
+    assert LOCAL.resolve(spec(path)).model_fingerprint != recorded
+
+
+def test_an_adapter_of_another_tool_is_refused_where_its_base_is_not_or_does_not_fit(folder, adapter):
     path, _ = adapter
     (path / "itlib_base.json").unlink()
-    refuse(spec(path), "has no itlib_base.json, so its base cannot be verified")
     loaded, _ = LOCAL.load(spec(folder))
     check_adapter_base(path, loaded, "any")  # the name of the base still agrees
     edit(path / "adapter_config.json", base_model_name_or_path="org/other")

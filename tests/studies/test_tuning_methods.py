@@ -9,7 +9,7 @@ from planted_methods import frame_of
 
 from itlib.claims import load_claim
 from itlib.errors import InputError
-from itlib.ledger import ledger, training_flops
+from itlib.fairness import ledger, training_flops
 from itlib.microworld.gates import recall_by_frequency
 from itlib.packing import KERNEL
 from itlib.params import from_yaml

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from itlib.claims import judge, load_claim
-from itlib.ledger import budgets, grouped, ledger, training_flops, undeclared
+from itlib.fairness import budgets, grouped, ledger, training_flops, undeclared
 from itlib.result import RunResult
 from itlib.spec import RunSpec, with_fields
 
