@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from itlib.frame import run_frame
 from itlib.fairness import training_flops, undeclared
+from itlib.frame import run_frame
 from itlib.measures import measure_frame
 from itlib.registry import methods
 from itlib.result import RunResult
