@@ -49,7 +49,7 @@ from itlib.studies.tuned_arms import (
 
 __all__ = [
     "CLAIMS",
-    "DECLARED",
+    "UNEQUAL",
     "LoraVsFullParams",
     "base_recall",
     "candidates",
@@ -66,7 +66,7 @@ __all__ = [
 ]
 
 CLAIMS = ("L1", "L8", "L9")
-DECLARED: Mapping[str, str] = {}  # no budget differs between the arms
+UNEQUAL: Mapping[str, str] = {}  # no budget differs between the arms
 THRESHOLD = 0.5  # cosine below which a direction counts as new, as in arXiv:2410.21228
 
 

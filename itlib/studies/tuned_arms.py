@@ -24,6 +24,7 @@ from itlib.errors import InputError
 from itlib.grid import grid
 from itlib.methods import method_of
 from itlib.methods._peft import ATTENTION, FEEDFORWARD
+from itlib.models._quantized import NO_QUANTIZATION, QUANTIZATIONS
 from itlib.packing import KERNEL
 from itlib.registry import methods
 from itlib.result import RunResult
@@ -56,6 +57,12 @@ class TunedArmsParams(StudyParams):
     schedule: str = param("linear", help="learning rate after the warm-up", choices=SCHEDULES)
     warmup_fraction: float = param(0.03, help="share of the steps", minimum=0, maximum=1)
     weight_decay: float = param(0.0, help="decoupled weight decay", minimum=0)
+    quantization: str = param(
+        NO_QUANTIZATION, help="4bit holds the frozen weights in four bits, on an NVIDIA GPU", choices=QUANTIZATIONS
+    )
+    activation_checkpointing: bool = param(
+        False, help="computes activations again in the backward pass: less memory, same numbers"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -132,6 +139,8 @@ def tuned_base(params: TunedArmsParams) -> RunSpec:
         schedule=params.schedule,
         warmup_fraction=params.warmup_fraction,
         weight_decay=params.weight_decay,
+        quantization=params.quantization,
+        activation_checkpointing=params.activation_checkpointing,
     )
 
 

@@ -333,7 +333,7 @@ def test_a_model_and_a_file_of_ones_own(tmp_path):
     frame = study.evidence(results, more, study.known_before(results))
     assert set(frame["kind"]) == {"test", "weights"} and "reference_loss" not in set(frame["metric"])
     given = ledger({arm: results[arm] for arm in p.arms}, trials(p, p.arms))
-    assert undeclared(given, study.DECLARED) == ""
+    assert undeclared(given, study.UNEQUAL) == ""
     assert given.set_index("arm")["trainable"]["lora 2"] < given.set_index("arm")["trainable"]["half"]
     assert {judge(load_claim(name), frame).verdict for name in study.CLAIMS} == {"not_run"}
     summary = tables.summary(frame, p.arms).set_index("arm")
