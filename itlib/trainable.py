@@ -13,8 +13,9 @@ from itlib.errors import InputError
 from itlib.methods import method_of
 from itlib.methods._peft import EVERY_LINEAR, Adapter, listed
 from itlib.methods.sparse import GrowAndDrop, LotteryTicket, n_entries
+from itlib.models._quantized import NO_QUANTIZATION
 from itlib.resolve import resolve
-from itlib.spec import MethodSpec, ModelSpec, RunSpec
+from itlib.spec import MethodSpec, ModelSpec, RunSpec, with_fields
 from itlib.tune import load_base
 
 Shapes = Sequence[tuple[str, tuple[int, int]]]
@@ -23,7 +24,8 @@ LOW_RANK = "LoraConfig"
 
 def shapes_of(spec: RunSpec) -> Shapes:
     """Return name and shape (out, in) of every matrix inside the blocks of a run's base, which is loaded for it."""
-    return _shapes(resolve(spec).base)
+    plain = with_fields(spec, quantization=NO_QUANTIZATION)  # weights in four bits have other shapes than their matrix
+    return _shapes(resolve(plain).base)
 
 
 @functools.lru_cache(maxsize=8)
