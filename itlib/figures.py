@@ -293,3 +293,14 @@ def _row_width(handles: Sequence[Artist], columns: int) -> int:
     rows = -(-len(handles) // columns)
     texts = [len(str(handle.get_label())) + 5 for handle in handles]
     return sum(max(texts[start : start + rows]) for start in range(0, len(texts), rows))
+
+
+def strips_by_arm(ax: Axes, points: pd.DataFrame, arms: Sequence[str]) -> None:
+    """Draw a dot per run and a bar at the mean, a line per arm; ``points`` has the columns ``arm`` and ``value``."""
+    for place, arm in enumerate(arms):
+        values = points.loc[points["arm"] == arm, "value"].dropna()
+        ax.plot(values, [place] * len(values), "o", ms=3, mew=0, alpha=0.6, color=PALETTE[0])
+        if len(values):
+            ax.plot([values.mean()] * 2, [place - 0.3, place + 0.3], "-", lw=1.5, color=PALETTE[0])
+    ax.set_ylim(max(1, len(arms)) - 0.5, -0.5)
+    ax.set_yticks(range(len(arms)), arms)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from itlib.figures import strips_by_arm
 from itlib.studies.continual_study import between, method_words, sequential
 from itlib.theme import GREY, PALETTE, TWO_COLUMN, colours, new_figure, themed
 
@@ -92,7 +93,7 @@ def outcome(points: pd.DataFrame) -> np.ndarray:
         figure = new_figure(TWO_COLUMN, 0.9 + 0.2 * len(arms))
         axes = figure.subplots(1, len(LABELS), sharey=True)
         for ax, (metric, label) in zip(axes, LABELS.items(), strict=True):
-            _strips(ax, points[points["metric"] == metric], arms)
+            strips_by_arm(ax, points[points["metric"] == metric], arms)
             ax.set_xlabel(label)
             for place, arm in enumerate(arms):
                 if metric in PAPER.get(arm, {}):
@@ -117,7 +118,7 @@ def text(points: pd.DataFrame) -> np.ndarray:
     with themed():
         axes = new_figure(TWO_COLUMN, 0.8 + 0.2 * len(arms)).subplots(1, 2, sharey=True)
         for ax, (metric, title) in zip(axes, TEXT.items(), strict=True):
-            _strips(ax, points[points["metric"] == metric], arms)
+            strips_by_arm(ax, points[points["metric"] == metric], arms)
             ax.axvline(0, lw=0.6, color=GREY, zorder=0)
             ax.set_title(title, loc="left")
             ax.set_xlabel("rise of the loss on pretraining text\n(nats per token)")
@@ -194,14 +195,3 @@ def _first(block: Sequence[float], step: float, low: float, high: float) -> floa
 
 def _last(block: Sequence[float], step: float, low: float, high: float) -> float:
     return _first(block, step, low, high) + step * (len(block) - 1)
-
-
-def _strips(ax: Axes, points: pd.DataFrame, arms: Sequence[str]) -> None:
-    """Draw a dot per run and a bar at the mean, a line per arm."""
-    for place, arm in enumerate(arms):
-        values = points.loc[points["arm"] == arm, "value"].dropna()
-        ax.plot(values, [place] * len(values), "o", ms=3, mew=0, alpha=0.6, color=PALETTE[0])
-        if len(values):
-            ax.plot([values.mean()] * 2, [place - 0.3, place + 0.3], "-", lw=1.5, color=PALETTE[0])
-    ax.set_ylim(max(1, len(arms)) - 0.5, -0.5)
-    ax.set_yticks(range(len(arms)), arms)

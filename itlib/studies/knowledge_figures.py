@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from itlib.claims.knowledge import BASE, SHIFTS
+from itlib.figures import strips_by_arm
 from itlib.studies.knowledge_tables import EDITS, NEVER
 from itlib.theme import GREY, PALETTE, TWO_COLUMN, colours, markers, new_figure, themed
 
@@ -72,7 +73,7 @@ def shares(points: pd.DataFrame) -> np.ndarray:
     with themed():
         axes = new_figure(TWO_COLUMN, 0.75 + 0.24 * len(arms)).subplots(1, len(SHIFTS), sharey=True)
         for ax, shift, title in zip(axes, SHIFTS, titles, strict=True):
-            _strips(ax, points[points["shift"] == shift], arms)
+            strips_by_arm(ax, points[points["shift"] == shift], arms)
             low, high = ax.get_ylim()
             ax.plot(URIAL[shift], low - 0.25, "D", mfc="white", mec="black", ms=4, mew=0.8, clip_on=False)
             ax.set_ylim(low, high)
@@ -132,7 +133,7 @@ def borrowing(points: pd.DataFrame) -> np.ndarray:
         axes = figure.subplots(1, max(1, len(told)), sharey=True, sharex=True, squeeze=False)[0]
         for ax, name in zip(axes, told, strict=False):
             rows = points[points["told"] == name]
-            _strips(ax, rows.rename(columns={"borrowed": "value"}), arms)
+            strips_by_arm(ax, rows.rename(columns={"borrowed": "value"}), arms)
             for place, arm in enumerate(arms):
                 chance = rows.loc[rows["arm"] == arm, "chance"].mean()
                 ax.plot(chance, place, "o", mfc="white", mec=PALETTE[3], ms=4.5, mew=1, zorder=4)
@@ -250,14 +251,3 @@ def contradiction(table: pd.DataFrame, arms: Sequence[str]) -> np.ndarray:
 
 def _often(frequency: float) -> str:
     return "never" if frequency == 0 else str(Fraction(frequency).limit_denominator(1000))
-
-
-def _strips(ax: Axes, points: pd.DataFrame, arms: Sequence[str]) -> None:
-    """Draw a dot per run and a bar at the mean, a line per arm."""
-    for place, arm in enumerate(arms):
-        values = points.loc[points["arm"] == arm, "value"].dropna()
-        ax.plot(values, [place] * len(values), "o", ms=3, mew=0, alpha=0.6, color=PALETTE[0])
-        if len(values):
-            ax.plot([values.mean()] * 2, [place - 0.3, place + 0.3], "-", lw=1.5, color=PALETTE[0])
-    ax.set_ylim(max(1, len(arms)) - 0.5, -0.5)
-    ax.set_yticks(range(len(arms)), arms)

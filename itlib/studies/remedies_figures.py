@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from itlib.figures import new_figure
+from itlib.figures import new_figure, strips_by_arm
 from itlib.theme import GREY, PALETTE, TWO_COLUMN, themed
 
 LABELS = {
@@ -56,7 +54,7 @@ def wordings(points: pd.DataFrame) -> np.ndarray:
     with themed():
         axes = new_figure(TWO_COLUMN, 0.7 + 0.2 * len(arms)).subplots(1, len(LABELS), sharey=True)
         for ax, (metric, label) in zip(axes, LABELS.items(), strict=True):
-            _strips(ax, points[points["metric"] == metric], arms)
+            strips_by_arm(ax, points[points["metric"] == metric], arms)
             ax.axvline(0, lw=0.6, color=GREY, zorder=0)
             ax.set(xlabel=label)
     return axes
@@ -77,7 +75,7 @@ def negation(points: pd.DataFrame, before: str) -> Axes:
             rows = points[points["arm"] == arm].set_index("seed")["value"]
             for seed, value in rows.items():
                 ax.plot([start.get(seed, np.nan), value], [place] * 2, "-", lw=0.5, alpha=0.5, color=GREY, zorder=0)
-        _strips(ax, points, arms)
+        strips_by_arm(ax, points, arms)
         ax.axvline(start.mean(), lw=0.8, ls="--", color=GREY, label=f"mean of {before}")
         ax.set(xlabel="exact match under negated instructions (operands unchanged)")
         ax.figure.legend(handles=[ax.lines[-1]], loc="outside upper center")
@@ -111,14 +109,3 @@ def cosines(table: pd.DataFrame) -> np.ndarray:
         if named:
             axes[0].figure.legend(handles=list(named.values()), loc="outside upper center", ncols=2)
     return axes
-
-
-def _strips(ax: Axes, points: pd.DataFrame, arms: Sequence[str]) -> None:
-    """Draw a dot per run and a bar at the mean, a line per arm."""
-    for place, arm in enumerate(arms):
-        values = points.loc[points["arm"] == arm, "value"].dropna()
-        ax.plot(values, [place] * len(values), "o", ms=3, mew=0, alpha=0.6, color=PALETTE[0])
-        if len(values):
-            ax.plot([values.mean()] * 2, [place - 0.3, place + 0.3], "-", lw=1.5, color=PALETTE[0])
-    ax.set_ylim(max(1, len(arms)) - 0.5, -0.5)
-    ax.set_yticks(range(len(arms)), arms)
