@@ -9,8 +9,8 @@ import pytest
 import torch
 import worldly
 
-from itlib import execute as module
 from itlib import generate, probes, trainer
+from itlib import tune as module
 from itlib.early_stopping import stopping_index, stopping_steps
 from itlib.execute import execute, load_base, run_one
 from itlib.frame import curve_frame, probe_frame, run_frame
