@@ -143,7 +143,7 @@ def stored(results):
 
 @pytest.mark.parametrize("path", STUDIES, ids=names(STUDIES))
 def test_smoke(path, tmp_path):
-    """The command line, and plain papermill in another results folder; of the headlines also twice and as JupyterLab does."""
+    """The command line, and plain papermill elsewhere; of headlines also a second time, and as JupyterLab does."""
     study, params = path.stem, f"params/smoke/{path.stem}.yaml"
     first = execute(["itlib", "run", params], tmp_path / "a")
     folder = tmp_path / "a" / "smoke" / study
