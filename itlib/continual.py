@@ -27,7 +27,7 @@ from itlib.errors import InputError
 from itlib.methods import Setting, method_of
 from itlib.ordering import Traits
 from itlib.result import RunResult
-from itlib.spec import RunSpec, digest, stream
+from itlib.spec import RunSpec, TrainSpec, digest, stream
 from itlib.template import Encoded
 from itlib.train import TrainingTrace, train
 
@@ -53,6 +53,8 @@ def check_rounds(spec: RunSpec) -> None:
         (data.n_mix > 0 or data.pretraining_share > 0, "n_mix, pretraining_share: rounds have one family each"),
         (spec.tuning.first_steps > 0, "first_steps: cannot be combined with rounds"),
         (data.augmentation != "none", "augmentation: cannot be combined with rounds"),
+        (train_spec.objective != TrainSpec().objective, f"objective: rounds take '{TrainSpec().objective}' alone"),
+        (train_spec.activation_checkpointing, "activation_checkpointing: cannot be combined with rounds"),
         (
             train_spec.rounds == "merged" and not method_of(spec.tuning).mergeable,
             f"rounds: what method '{spec.tuning.method}' changes cannot be merged; take persistent",

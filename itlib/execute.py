@@ -97,7 +97,7 @@ def execute(spec: RunSpec, store: Store | None = None) -> RunResult:
             tuned = Tuned(load_tuned(model, spec, weights), False, tuple(record["curve"]), record["totals"])
         else:
             tuned = tune(model, tokenizer, spec, store, prober, lambda now: _by_family(now, tokenizer, spec))
-        items, n_too_long, read_off = ((), 0, {}) if tuned.diverged else _judged(tuned.model, tokenizer, spec)
+        items, n_too_long, read_off = ((), 0, {}) if tuned.diverged else _judged(tuned.model, tokenizer, spec, store)
     status = "diverged" if tuned.diverged else "done"
     totals = {**tuned.totals, "n_eval_too_long": n_too_long, **read_off}
     probes = tuple(prober.rows) if prober else tuned.probes
@@ -112,7 +112,9 @@ def _prober(spec: RunSpec, tokenizer: Any) -> Prober | None:
     return kind(spec, tokenizer, pad_id=pad_id(tokenizer), context_length=context_length(spec.base))
 
 
-def _judged(model: Any, tokenizer: Any, spec: RunSpec) -> tuple[tuple[tuple[Any, ...], ...], int, dict[str, Any]]:
+def _judged(
+    model: Any, tokenizer: Any, spec: RunSpec, store: Store | None
+) -> tuple[tuple[tuple[Any, ...], ...], int, dict[str, Any]]:
     """Return the scores of items, how many are too long for the model, and what measures give, for the totals.
 
     The model is edited first where the evaluation says so.
@@ -121,13 +123,14 @@ def _judged(model: Any, tokenizer: Any, spec: RunSpec) -> tuple[tuple[tuple[Any,
     if not (evaluate.measures or evaluate.edit != NONE):
         return (*_evaluate(model, tokenizer, spec), {})
     model.eval()
+    features = None if store is None else store.root / "features"  # what a selector looked at is not computed again
     about = Measured(
         spec,
         model,
         tokenizer,
         base=lambda: load_base(spec)[0],
         items=scored_items(spec),
-        trained_on=lambda: training_set(spec, lambda: load_base(spec)).examples,
+        trained_on=lambda: training_set(spec, lambda: load_base(spec), features).examples,
         pad_id=pad_id(tokenizer),
         context_length=context_length(spec.base) - virtual_tokens(model),
     )

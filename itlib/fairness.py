@@ -128,16 +128,6 @@ def undeclared(table: pd.DataFrame, declared: Mapping[str, str]) -> str:
     return f"budgets differ and the study does not say why: {'; '.join(found)}" if found else ""
 
 
-def reasons(table: pd.DataFrame, declared: Mapping[str, str]) -> list[str]:
-    """Return one line per declared budget that does differ: its range and the reason, for the notebook."""
-    lines = []
-    for name, why in declared.items():
-        values = table[name].dropna()
-        if len(values) and values.max() > values.min() * (1 + EQUAL):
-            lines.append(f"{name}: {values.min():,.0f} to {values.max():,.0f}, {why}")
-    return lines
-
-
 def _mean(runs: Sequence[RunResult], name: str) -> float:
     values: list[Any] = [run.totals[name] for run in runs]
     return float(np.mean(values))

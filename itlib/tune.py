@@ -89,7 +89,7 @@ def tune(
     if spec.train.rounds != "one":
         model, trace, rows, n_trained = train_in_rounds(model, encoded, data.traits, spec, setting, by_family)
     else:
-        model, trace, n_trained, n_parameters = _in_one(model, encoded, data, spec, setting, prober)
+        model, trace, n_trained, n_parameters = _in_one(model, tokenizer, encoded, data, spec, setting, prober)
         rows = ()
     totals = {
         **trace.totals,
@@ -107,7 +107,13 @@ def tune(
 
 
 def _in_one(
-    model: Any, encoded: list[Encoded], data: TrainingSet, spec: RunSpec, setting: Setting, prober: Prober | None
+    model: Any,
+    tokenizer: Any,
+    encoded: list[Encoded],
+    data: TrainingSet,
+    spec: RunSpec,
+    setting: Setting,
+    prober: Prober | None,
 ) -> tuple[Any, TrainingTrace, int, int]:
     """Return the tuned model, its trace, the weights that were trained and all weights, those of adapters included."""
     import torch
@@ -125,7 +131,6 @@ def _in_one(
     if method.own_optimizer:
         how["optimizer"] = partial(method.optimizer, model, spec.train, seed=spec.seed)
     if data.paraphrases:  # only the loop has objectives that look at them
-        tokenizer = models.get(spec.base.model).load(spec.base)[1]
         how["paraphrases"] = encode(data.paraphrases, tokenizer, max_length=spec.data.max_length)[0]
     trace = fit(model, encoded, spec.train, traits=data.traits, on_step=prober, **how)
     if spec.train.activation_checkpointing:

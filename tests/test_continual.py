@@ -119,6 +119,8 @@ def test_runs_without_rounds_keep_their_digest():
     ({"n_probes": 2}, "n_probes: a run in rounds is measured after each round"),
     ({"method": "prompt"}, "rounds: what method 'prompt' changes cannot be merged"),
     ({"method": "mixture"}, "rounds: what method 'mixture' changes cannot be merged"),
+    ({"objective": "coin"}, "objective: rounds take 'response' alone"),
+    ({"activation_checkpointing": True}, "activation_checkpointing: cannot be combined with rounds"),
     ({"first_steps": 2}, "first_steps: cannot be combined with rounds"),
     ({"trainer": "transformers"}, "trainer: rounds run in our own loop only"),
     ({"rounds": "many"}, "rounds: 'many' is not one of one, merged, persistent"),

@@ -86,8 +86,10 @@ class Method:
     on_quantized: ClassVar[bool] = False
 
     def optimizer(self, model: Any, train: TrainSpec, n_steps: int, seed: int) -> torch.optim.Optimizer:
-        """Return the optimizer of a run of ``n_steps``; asked of methods with ``own_optimizer`` alone."""
-        raise NotImplementedError
+        """Return the optimizer of a run of ``n_steps``: AdamW on all weights that require gradients."""
+        from itlib.train import adamw
+
+        return adamw(model, train)
 
     def finished(self, model: Any) -> Any:
         """Return the tuned model as a saved change gives it back, so that scores are those of the stored weights."""

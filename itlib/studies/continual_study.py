@@ -36,7 +36,7 @@ from itlib.registry import families as known_families
 from itlib.result import RunResult
 from itlib.schema import param
 from itlib.spec import RunSpec, with_fields
-from itlib.studies.chosen import Designs, arm_frame, distinct, run_designs
+from itlib.studies.chosen import Designs, arm_frame, check_designs, distinct, run_designs
 from itlib.studies.common import PHRASINGS, Run, check_unique, replicates, variant
 from itlib.studies.tuned_arms import (
     Rates,
@@ -45,7 +45,6 @@ from itlib.studies.tuned_arms import (
     at_edge,
     best_rates,
     check_arms,
-    check_runs,
     first_rates,
     rate_grid,
     tuned_base,
@@ -190,11 +189,11 @@ def candidates(params: ContinualParams) -> list[RunSpec]:
     Raises:
         InputError: Something in the whole study cannot run.
     """
-    check_runs(designs(params, _for_arms(params, first_rates(params, methods(params)))))
+    check_designs(designs(params, _for_arms(params, first_rates(params, methods(params)))))
     asked = params.eval_phrasing_set if params.eval_phrasing_set == "observed" else PHRASINGS[params.eval_phrasing_set]
     found = rate_grid(params, methods(params), one_round(params))
     dev = [with_fields(spec, eval_phrasing_set=asked) for spec in found]
-    check_runs({"dev": dev})
+    check_designs({"dev": dev})
     return dev
 
 

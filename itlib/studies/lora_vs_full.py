@@ -31,7 +31,7 @@ from itlib.result import RunResult
 from itlib.schema import param
 from itlib.spec import MethodSpec, RunSpec, with_fields
 from itlib.spectra import count_below
-from itlib.studies.chosen import Designs, distinct, run_designs
+from itlib.studies.chosen import Designs, check_designs, distinct, run_designs
 from itlib.studies.common import Run, check_unique, one_per_base, replicates, variant
 from itlib.studies.tuned_arms import (
     Rates,
@@ -40,7 +40,6 @@ from itlib.studies.tuned_arms import (
     arm_runs,
     best_rates,
     check_arms,
-    check_runs,
     first_rates,
     rate_grid,
     rates_of,
@@ -112,8 +111,8 @@ def candidates(params: LoraVsFullParams) -> list[RunSpec]:
         InputError: Something in the whole study cannot run.
     """
     rates = first_rates(params, params.arms)
-    check_runs(designs(params, rates))
-    check_runs(frontier_designs(params, rates))
+    check_designs(designs(params, rates))
+    check_designs(frontier_designs(params, rates))
     return rate_grid(params, params.arms)
 
 

@@ -26,7 +26,7 @@ from itlib.registry import methods
 from itlib.result import RunResult
 from itlib.schema import param
 from itlib.spec import RunSpec, digest, with_fields
-from itlib.studies.chosen import Designs, distinct, run_designs
+from itlib.studies.chosen import Designs, check_designs, distinct, run_designs
 from itlib.studies.common import Run, check_unique, one_per_base, replicates, variant
 from itlib.studies.tuned_arms import (
     Rates,
@@ -35,7 +35,6 @@ from itlib.studies.tuned_arms import (
     at_edge,
     best_rates,
     check_arms,
-    check_runs,
     first_rates,
     rate_grid,
     rates_of,
@@ -178,7 +177,7 @@ def candidates(params: SpectraParams) -> list[RunSpec]:
         InputError: Something in the whole study cannot run.
     """
     test_runs = designs(params, first_rates(params, params.arms))
-    check_runs({**test_runs, **edited(params, test_runs)})
+    check_designs({**test_runs, **edited(params, test_runs)})
     return rate_grid(params, params.arms)
 
 

@@ -30,7 +30,7 @@ from itlib.registry import methods
 from itlib.result import RunResult
 from itlib.schema import param
 from itlib.spec import MethodSpec, RunSpec, with_fields
-from itlib.studies.chosen import Designs, check_apart, check_designs
+from itlib.studies.chosen import Designs, check_apart
 from itlib.studies.common import StudyParams, base_spec, best_on_dev, check_unique, on_dev, replicates
 from itlib.train import SCHEDULES
 
@@ -203,8 +203,3 @@ def arm_runs(
     shared = with_fields(base or tuned_base(params), **fields)
     cells = {arm: with_fields(shared, **arm_fields(arm), learning_rate=rates[arm]) for arm in arms}
     return {arm: replicates([cell], params.seeds, params.base_seed) for arm, cell in cells.items()}
-
-
-def check_runs(designs: Designs) -> None:
-    """Refuse, before any run, designs of which a run could not be made."""
-    check_designs(designs)

@@ -27,7 +27,7 @@ from itlib.result import RunResult
 from itlib.schema import coerce, param
 from itlib.sources import resolve_name as resolve_source
 from itlib.spec import MethodSpec, RunSpec, digest, with_fields
-from itlib.studies.chosen import Designs, distinct, run_designs
+from itlib.studies.chosen import Designs, check_designs, distinct, run_designs
 from itlib.studies.common import Run, check_unique, one_per_base, replicates, variant
 from itlib.studies.tuned_arms import (
     Rates,
@@ -35,7 +35,6 @@ from itlib.studies.tuned_arms import (
     arm_fields,
     best_rates,
     check_arms,
-    check_runs,
     rate_grid,
     rates_of,
     tuned_base,
@@ -252,7 +251,7 @@ def candidates(params: TuningMethodsParams) -> list[RunSpec]:
         InputError: Something in the whole study cannot run, or arms that are to be equal train unequally many numbers.
     """
     _check_documents(params)
-    check_runs(designs(params, first_rates(params)))
+    check_designs(designs(params, first_rates(params)))
     check_equal(params)
     cells = _choosing(params)
     return [spec for cell in cells for spec in rate_grid(with_rates(params, cell.arm), [cell.arm], cell.base)]
