@@ -1,13 +1,14 @@
 """Engines decide when and where runs happen, never what they give.
 
-``run_all`` is the one entry: it resolves specs, reads what is stored, hands the rest to an engine, and returns
-results in the order of the specs.
+``run_all`` is the entry for runs: it resolves specs, reads what is stored, hands the rest to an engine, and returns
+results in the order of the specs. ``spread`` is the one for what is measured beside runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from itlib.engines.progress import Progress
 from itlib.errors import InputError, did_you_mean
@@ -18,6 +19,7 @@ from itlib.spec import RunSpec, digest
 from itlib.store import Store
 
 ENGINES = ("process", "serial")
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,7 @@ def run_all(
     Raises:
         InputError: A spec cannot run. Nothing has been computed then.
     """
-    if engine not in ENGINES:
-        raise InputError(f"engine: '{engine}' is not one of {', '.join(ENGINES)}{did_you_mean(engine, ENGINES)}")
-    if workers < 0:
-        raise InputError(f"workers: must not be negative, got {workers}")
+    _check_engine(engine, workers)
     resolved = [resolve(spec) for spec in specs]
     keep = {digest(spec) for spec in resolved if spec.keep_weights}
     resolved = [replace(spec, keep_weights=digest(spec) in keep) for spec in resolved]
@@ -95,6 +94,32 @@ def run_all(
                 results[digest(result.spec)] = result
                 line.advance(result)
     return [results[digest(spec)] for spec in resolved]
+
+
+def spread(
+    function: Callable[..., Part], tasks: Sequence[tuple[Any, ...]], *, engine: str = "serial", workers: int = 0
+) -> list[Part]:
+    """Return ``function(*task)`` of every task, in order: what studies measure beside their runs.
+
+    Args:
+        function: A function of a module, whose arguments and result can be pickled.
+        tasks: Its arguments.
+        engine: As in ``run_all``; "serial" computes in this process.
+        workers: As in ``run_all``.
+    """
+    _check_engine(engine, workers)
+    if engine == "serial" or len(tasks) < 2:
+        return [function(*task) for task in tasks]
+    from itlib.engines.process import available_cores, spread_over_processes
+
+    return spread_over_processes(function, tasks, min(workers or available_cores(), len(tasks)))
+
+
+def _check_engine(engine: str, workers: int) -> None:
+    if engine not in ENGINES:
+        raise InputError(f"engine: '{engine}' is not one of {', '.join(ENGINES)}{did_you_mean(engine, ENGINES)}")
+    if workers < 0:
+        raise InputError(f"workers: must not be negative, got {workers}")
 
 
 def _engine(name: str, workers: int, n_runs: int):  # noqa: ANN202 - a function (specs, store, retry_failed) -> results

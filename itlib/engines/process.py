@@ -13,16 +13,20 @@ import signal
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
 
 from itlib.engines.progress import expected_cost
+from itlib.errors import RunError
 from itlib.execute import run_one
 from itlib.provenance import provenance
 from itlib.result import RunResult
 from itlib.spec import RunSpec
 from itlib.store import Store
+
+Part = TypeVar("Part")
 
 
 def available_cores() -> int:
@@ -67,6 +71,20 @@ def run_in_processes(specs: Sequence[RunSpec], store: Store, workers: int, retry
                     yield _died(spec, store)
         finally:
             _stop(pool)
+
+
+def spread_over_processes(function: Callable[..., Part], tasks: Sequence[tuple[Any, ...]], workers: int) -> list[Part]:
+    """Return ``function(*task)`` of every task, in order. An exception in a worker is raised here."""
+    pool = _pool(workers)
+    try:
+        found = [pool.submit(function, *task) for task in tasks]
+        results = [future.result() for future in found]
+        pool.shutdown()
+        return results
+    except BrokenProcessPool:
+        raise RunError("a worker process died (killed, or out of memory); what it had kept is found again") from None
+    finally:
+        _stop(pool)
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:

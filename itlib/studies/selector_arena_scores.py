@@ -7,6 +7,7 @@ length of the response, and whether a base answers better after one demonstratio
 from __future__ import annotations
 
 import contextlib
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from itlib.engines import spread
 from itlib.example import Example
 from itlib.execute import load_base
 from itlib.generate import responses
@@ -38,7 +40,14 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def example_frame(params: SelectorArenaParams, setting: Mapping[str, Any], folder: Path | None = None) -> pd.DataFrame:
+def example_frame(
+    params: SelectorArenaParams,
+    setting: Mapping[str, Any],
+    folder: Path | None = None,
+    *,
+    engine: str = "serial",
+    workers: int = 0,
+) -> pd.DataFrame:
     """Return one row per seed, example and metric, with ``kind`` "example"; see ``COLUMNS``.
 
     * ifd: L(A|Q) / L(A) of every example of a noisy pool, under every scorer of ``scorers``.
@@ -54,18 +63,21 @@ def example_frame(params: SelectorArenaParams, setting: Mapping[str, Any], folde
         params: Parameters of the study.
         setting: What dev chose; a warm scorer is tuned with it.
         folder: Where features are kept for selectors; None keeps them in memory.
+        engine: Where pools are scored, as in ``engines.spread``.
+        workers: As there.
     """
-    parts = []
+    tasks: list[tuple[Any, ...]] = []
     if NOISY in params.kinds:
-        parts += [
-            _difficulty(spec, folder)
+        tasks += [
+            (_difficulty, spec, folder)
             for scorer in params.scorers
             for spec in arm(params, setting, NOISY, "ifd_loss", scorer=scorer)
         ]
     if REDUNDANT in params.kinds:
         for spec in arm(params, setting, REDUNDANT, RANDOM):
-            parts += [_gradients(spec, params.gradient_rows)] if params.gradient_rows else []
-            parts += [_in_context(spec, params.in_context_items)] if params.in_context_items else []
+            tasks += [(_gradients, spec, params.gradient_rows)] if params.gradient_rows else []
+            tasks += [(_in_context, spec, params.in_context_items)] if params.in_context_items else []
+    parts = spread(operator.call, tasks, engine=engine, workers=workers)
     found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
     return found[list(COLUMNS)]
 

@@ -6,7 +6,7 @@ original and is left out: two scorers would agree on it for free.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from itlib.engines import spread
 from itlib.example import Example
 from itlib.execute import load_base
 from itlib.registry import selectors
@@ -40,7 +41,14 @@ def scorers(params: TransferParams) -> dict[str, tuple[str, ...]]:
     return {IFD: (params.small, BASE, *large, *params.other_scorers), LP: (params.small, BASE)}
 
 
-def example_frame(params: TransferParams, setting: Mapping[str, Any], folder: Path | None = None) -> pd.DataFrame:
+def example_frame(
+    params: TransferParams,
+    setting: Mapping[str, Any],
+    folder: Path | None = None,
+    *,
+    engine: str = "serial",
+    workers: int = 0,
+) -> pd.DataFrame:
     """Return one row per kind of pool, seed, score, scorer and example; see ``COLUMNS``.
 
     * ifd_ppl: PPL(A|Q) / PPL(A).
@@ -52,19 +60,23 @@ def example_frame(params: TransferParams, setting: Mapping[str, Any], folder: Pa
         params: Parameters of the study.
         setting: What dev chose; scorers are tuned with it.
         folder: Where features and scores are kept for selectors; None computes them anew.
+        engine: Where pools are scored, as in ``engines.spread``.
+        workers: As there.
     """
-    return pd.concat(list(_parts(params, setting, folder)), ignore_index=True)
+    tasks = [
+        (spec, kind, folder)
+        for kind in params.kinds
+        for score, names in scorers(params).items()
+        for scorer in names
+        for spec in map(resolve, arm(params, setting, kind, score, scorer=scorer))
+    ]
+    return pd.concat(spread(_part, tasks, engine=engine, workers=workers), ignore_index=True)
 
 
-def _parts(params: TransferParams, setting: Mapping[str, Any], folder: Path | None) -> Iterator[pd.DataFrame]:
-    measures = {IFD: _difficulty, LP: _hardness}
-    for kind in params.kinds:
-        for score, names in scorers(params).items():
-            for scorer in names:
-                for spec in map(resolve, arm(params, setting, kind, score, scorer=scorer)):
-                    with pool_of(spec) as pool:
-                        values = measures[score](spec, pool, folder)
-                        yield _rows(spec, kind, pool, values)
+def _part(spec: RunSpec, kind: str, folder: Path | None) -> pd.DataFrame:
+    measure = {IFD: _difficulty, LP: _hardness}[spec.data.selector]
+    with pool_of(spec) as pool:
+        return _rows(spec, kind, pool, measure(spec, pool, folder))
 
 
 def _difficulty(spec: RunSpec, pool: Sequence[Example], folder: Path | None) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Engines never change a number, lose a run, or compute one twice."""
 
 import json
+import math
 import multiprocessing
 import os
 import signal
@@ -17,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import itlib.engines.serial
-from itlib.engines import plan, run_all
-from itlib.errors import InputError
+from itlib.engines import ENGINES, plan, run_all, spread
+from itlib.errors import InputError, RunError
 from itlib.execute import execute
 from itlib.spec import digest, with_fields
 from itlib.store import Store
@@ -194,3 +195,25 @@ def test_results_are_plain_json_and_csv(tmp_path):
     (result,) = run_all(SPECS[:1], store, engine="serial")
     record = json.loads((store.folder(result.spec) / "provenance.json").read_text())
     assert {"commit", "packages", "wall_seconds"} <= set(record)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_is_measured_beside_runs_comes_back_in_order(engine):
+    assert spread(math.pow, [(2, n) for n in range(5)], engine=engine, workers=2) == [1, 2, 4, 8, 16]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_error_beside_runs_is_raised(engine):
+    with pytest.raises(ValueError, match="math domain"):
+        spread(math.sqrt, [(1,), (-1,)], engine=engine, workers=2)
+
+
+def test_a_worker_that_dies_beside_runs_gives_one_line():
+    with pytest.raises(RunError, match="^a worker process died[^\n]*$"):
+        spread(os._exit, [(1,), (1,)], engine="process", workers=1)
+
+
+def test_nothing_to_measure_is_no_reason_to_start_workers():
+    assert spread(math.sqrt, [], engine="process") == []
+    with pytest.raises(InputError, match="engine: 'proces' is not one of"):
+        spread(math.sqrt, [], engine="proces")

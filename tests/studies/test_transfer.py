@@ -185,7 +185,7 @@ def test_scores_are_of_distinct_examples_under_every_scorer():
     assert hardness.between(0, 1, inclusive="left").all()
     (random,) = transfer.designs(p, SETTING)["redundant/random"]
     assert set(table["digest"]) == {digest(resolve(random))[:12]}
-    again = transfer_scores.example_frame(p, SETTING)
+    again = transfer_scores.example_frame(p, SETTING, engine="process", workers=2)
     pd.testing.assert_frame_equal(table, again)
 
 
