@@ -175,7 +175,10 @@ def test_each_rule_of_judging(values, direction, margin, expected):
 
 def _parts(*verdicts):
     part = claims.PartVerdict("p", "", "greater", 0.0, 1.0, (0.0, 2.0), 0.01, 0.1, 8, "", "why")
-    return tuple(replace(part, name=f"p{i}", verdict=v, p_value=0.01 * (i + 1)) for i, v in enumerate(verdicts))
+    return tuple(
+        replace(part, name=f"p{i}", verdict=v, p_value=0.01 * (i + 1), contradicts=v == "contradicted")
+        for i, v in enumerate(verdicts)
+    )
 
 
 @pytest.mark.parametrize(
@@ -191,6 +194,21 @@ def _parts(*verdicts):
 def test_parts_are_judged_as_a_conjunction(verdicts, expected, deciding):
     verdict = claims._combine(claims.load_claim("SC1"), _parts(*verdicts))
     assert (verdict.verdict, verdict.deciding_part) == (expected, deciding)
+
+
+def test_one_of_several_parts_contradicts_only_with_the_level_divided_among_them():
+    """Eight differences, one small and on the other side: p is 4 of 256, below .05 and above a quarter of it."""
+    values = np.array([-0.3, -0.31, -0.32, -0.33, -0.34, -0.35, -0.36, 0.01])
+    part = claims.Part("p", "made up", "greater", 0.0, "sign_flip")
+    alone = claims._judge_part(part, values, 8, 8)
+    assert alone.p_value == 4 / 256 and alone.verdict == "contradicted" and alone.contradicts
+    one_of_four = claims._judge_part(part, values, 8, 8, n_parts=4)
+    assert one_of_four.verdict == "contradicted" and not one_of_four.contradicts
+    assert "not with the level divided among the 4 parts" in one_of_four.reason
+    claim = replace(claims.load_claim("SC1"), parts=tuple(replace(part, name=name) for name in "pqrs"))
+    effects = {"p": values} | {name: values * 0 + 1 for name in "qrs"}
+    assert claims.judge_effects(claim, effects, 8).verdict == "inconclusive"
+    assert claims.judge_effects(claim, effects | {"p": -np.ones(8)}, 8).verdict == "contradicted"
 
 
 def test_verdicts_become_strict_json():

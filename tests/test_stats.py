@@ -238,3 +238,19 @@ def test_interval_of_eight_seeds_is_the_sixth_set_mean():
     values = np.random.default_rng(7).normal(size=8)
     means = sorted(np.mean(chosen) for size in range(1, 9) for chosen in combinations(values, size))
     assert stats.sign_flip_interval(values) == pytest.approx((means[5], means[-6]))
+
+
+@pytest.mark.parametrize("n", [8, 20])
+@pytest.mark.parametrize("effect", [0.0, 0.3])
+def test_power_of_equivalence_is_that_of_simulated_studies(n, effect):
+    margin = 1.2
+    rng = np.random.default_rng(5)
+    found = [stats.equivalence(rng.normal(effect, 1.0, n), margin).equivalent for _ in range(400)]
+    assert stats.equivalence_power(effect, margin, 1.0, n) == pytest.approx(np.mean(found), abs=0.06)
+
+
+def test_seeds_for_equivalence_are_the_first_number_with_that_power():
+    n = int(stats.seeds_for_equivalence(0.1, 0.8, 1.0))
+    assert stats.equivalence_power(0.1, 0.8, 1.0, n) >= 0.8 > stats.equivalence_power(0.1, 0.8, 1.0, n - 1)
+    assert stats.seeds_for_equivalence(0.8, 0.8, 1.0) == np.inf
+    assert stats.seeds_for_equivalence(0.0, 0.8, 1.0) > stats.seeds_needed(0.8, 1.0, level=0.1)

@@ -16,7 +16,14 @@ import numpy as np
 import pandas as pd
 
 from itlib.errors import InputError, did_you_mean
-from itlib.stats import equivalence, seeds_needed, sign_flip, sign_flip_interval, smallest_detectable_effect
+from itlib.stats import (
+    equivalence,
+    seeds_for_equivalence,
+    seeds_needed,
+    sign_flip,
+    sign_flip_interval,
+    smallest_detectable_effect,
+)
 from itlib.yamlio import load_strict
 
 FOLDER = Path(__file__).resolve().parents[2] / "params" / "claims"
@@ -62,7 +69,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class PartVerdict:
-    """Verdict on one part; the fields are those of ``Verdict``."""
+    """Verdict on one part; the fields are those of ``Verdict``.
+
+    ``contradicts`` says whether the part alone contradicts the claim. Of k parts any one can do that by chance, so its
+    interval has to be on the wrong side at a k-th of the level, too (Bonferroni).
+    """
 
     name: str
     estimand: str
@@ -76,15 +87,16 @@ class PartVerdict:
     verdict: str
     reason: str
     seeds_needed: float = math.nan
+    contradicts: bool = False
 
 
 @dataclass(frozen=True)
 class Verdict:
     """Verdict on a claim.
 
-    All parts must hold: reproduced if every part is, contradicted if any part is, not_run if any part could not be
-    measured, inconclusive otherwise. The numbers are those of the deciding part: the one with the worst verdict, and
-    among those the largest p value.
+    All parts must hold: reproduced if every part is, contradicted if any part contradicts the claim, not_run if any
+    part could not be measured, inconclusive otherwise. The numbers are those of the deciding part: the one with the
+    worst verdict, and among those the largest p value.
 
     Attributes:
         effect: Mean over seeds of the deciding part's estimand; NaN if not run.
@@ -176,11 +188,22 @@ def judge(claim: Claim, frame: pd.DataFrame, *, blocked: str = "") -> Verdict:
     except LookupError as error:
         parts = tuple(_not_run(part, 0, str(error.args[0])) for part in claim.parts)
         return _combine(claim, parts)
+    return judge_effects(claim, effects, planned, _absent_scores(frame))
+
+
+def judge_effects(claim: Claim, effects: Mapping[str, np.ndarray], planned: int, absent: Sequence[str] = ()) -> Verdict:
+    """Judge a claim on what its estimator gave.
+
+    Args:
+        claim: The claim.
+        effects: One effect per seed for every part, NaN where a seed has none.
+        planned: Number of seeds that were meant to be run.
+        absent: What a file of scores lacks of every seed, or empty texts.
+    """
     if set(effects) != {part.name for part in claim.parts}:
         raise ValueError(f"estimator of {claim.id} returned parts {sorted(effects)}, the claim declares others")
-    absent = _absent_scores(frame)
-    parts = tuple(_judge_part(part, effects[part.name], claim.minimum_seeds, planned, absent) for part in claim.parts)
-    return _combine(claim, parts)
+    how = {"minimum_seeds": claim.minimum_seeds, "planned": planned, "absent": absent, "n_parts": len(claim.parts)}
+    return _combine(claim, tuple(_judge_part(part, effects[part.name], **how) for part in claim.parts))
 
 
 def _absent_scores(frame: pd.DataFrame) -> list[str]:
@@ -194,7 +217,12 @@ def _absent_scores(frame: pd.DataFrame) -> list[str]:
 
 
 def _judge_part(
-    part: Part, effects: np.ndarray, minimum_seeds: int, planned: int, absent: Sequence[str] = ()
+    part: Part,
+    effects: np.ndarray,
+    minimum_seeds: int,
+    planned: int,
+    absent: Sequence[str] = (),
+    n_parts: int = 1,
 ) -> PartVerdict:
     effects = np.asarray(effects, dtype=float)
     reasons = [reason for reason, effect in zip(absent, effects, strict=False) if reason and not np.isfinite(effect)]
@@ -209,13 +237,14 @@ def _judge_part(
     if part.test == "equivalence":
         result = equivalence(effects, part.margin)
         interval, p_value, holds = result.interval, result.p_value, result.equivalent
-        fails = interval[0] > part.margin or interval[1] < -part.margin
+        level, fails = 0.1, _sides(interval, part)[1]
         detectable = smallest_detectable_effect(effects, level=0.1)
     else:
         interval = sign_flip_interval(effects)
         p_value = sign_flip(effects - _nearest_margin(effects, part)).p_value
-        holds, fails = _sides(interval, part)
+        level, (holds, fails) = 0.05, _sides(interval, part)
         detectable = smallest_detectable_effect(effects)
+    contradicts = fails and _sides(sign_flip_interval(effects, 1 - level / n_parts), part)[1]
     verdict = "reproduced" if holds else "contradicted" if fails else "inconclusive"
     both = part.direction == "different"
     where = {
@@ -223,6 +252,8 @@ def _judge_part(
         "contradicted": f"interval wholly {'between the margins' if both else 'on the wrong side of the margin'}",
         "inconclusive": "interval reaches across the margin",
     }[verdict]
+    if fails and not contradicts:
+        where += f", but not with the level divided among the {n_parts} parts of the claim"
     planned_seeds = _settling(effects, part) if verdict == "inconclusive" else math.nan
     if verdict == "inconclusive":
         enough = f"about {planned_seeds:.0f} seeds" if math.isfinite(planned_seeds) else "more than 1000 seeds"
@@ -240,6 +271,7 @@ def _judge_part(
         verdict,
         f"{where}; {seeds}",
         planned_seeds,
+        contradicts,
     )
 
 
@@ -251,6 +283,8 @@ def _nearest_margin(effects: np.ndarray, part: Part) -> float:
 def _sides(interval: tuple[float, float], part: Part) -> tuple[bool, bool]:
     """Return whether an interval lies wholly where a part claims the effect to be, and wholly where it does not."""
     low, high = interval
+    if part.direction == "equivalent":
+        return -part.margin < low and high < part.margin, low > part.margin or high < -part.margin
     if part.direction == "different":
         return low > part.margin or high < -part.margin, -part.margin < low and high < part.margin
     above, below = low > part.margin, high < part.margin
@@ -261,7 +295,12 @@ def _settling(effects: np.ndarray, part: Part) -> float:
     """Return how many seeds would move the interval off the margin if the mean effect is as measured."""
     mean, sd = float(effects.mean()), float(effects.std(ddof=1))
     if part.test == "equivalence":
-        return seeds_needed(part.margin - abs(mean), sd, level=0.1)
+        outside = abs(mean) >= part.margin
+        return (
+            seeds_needed(abs(mean) - part.margin, sd, level=0.1)
+            if outside
+            else seeds_for_equivalence(mean, part.margin, sd)
+        )
     return seeds_needed(mean - _nearest_margin(effects, part), sd)
 
 
@@ -273,8 +312,8 @@ def _not_run(part: Part, n_seeds: int, reason: str) -> PartVerdict:
 
 
 def _combine(claim: Claim, parts: tuple[PartVerdict, ...]) -> Verdict:
-    worst = min((part.verdict for part in parts), key=SEVERITY.index)
-    candidates = [part for part in parts if part.verdict == worst]
+    worst = min(map(_weight, parts), key=SEVERITY.index)
+    candidates = [part for part in parts if _weight(part) == worst]
     deciding = max(candidates, key=lambda part: -1.0 if math.isnan(part.p_value) else part.p_value)
     reason = deciding.reason if len(parts) == 1 else f"{deciding.name}: {deciding.reason}"
     return Verdict(
@@ -291,6 +330,11 @@ def _combine(claim: Claim, parts: tuple[PartVerdict, ...]) -> Verdict:
         reason,
         deciding.seeds_needed,
     )
+
+
+def _weight(part: PartVerdict) -> str:
+    """Return what a part says about its claim: a contradiction that several parts may give by chance says nothing."""
+    return "inconclusive" if part.verdict == "contradicted" and not part.contradicts else part.verdict
 
 
 def _load_part(data: Any, where: str) -> Part:
