@@ -2,6 +2,7 @@
 #
 #   make reproduce                                regenerate every study of the cpu profile
 #   make reproduce STUDY=01_data_scaling          one study
+#   make report                                   ledger, figures and notebooks as static HTML
 #   make test                                     install what is missing, run the tests
 #
 # TORCH_ARGS reaches the installation of torch alone, for example
@@ -21,7 +22,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 QUIET := MPLBACKEND=Agg HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false
 OFFLINE := $(QUIET) HF_HUB_OFFLINE=1
 
-.PHONY: help setup reproduce smoke test lint lab lock
+.PHONY: help setup reproduce smoke test lint lab figures report verify lock
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -51,6 +52,15 @@ test: setup ## the tests that take seconds, on two cores
 lint: setup ## ruff, and no output in the notebooks
 	$(BIN)/ruff check .
 	$(BIN)/nbstripout --keep-id --verify notebooks/*.ipynb
+
+figures: setup ## draw every figure of PROFILE again from stored frames, and a contact sheet at print size
+	$(OFFLINE) $(BIN)/itlib figures --profile $(PROFILE) --sheet
+
+report: setup ## the static HTML report of PROFILE: ledger, gallery, executed notebooks
+	$(OFFLINE) $(BIN)/itlib report --profile $(PROFILE)
+
+verify: setup ## hashes, verdicts and dates of the reports of PROFILE, and the committed reference
+	$(OFFLINE) $(BIN)/itlib verify --profile $(PROFILE)
 
 lab: setup ## JupyterLab on the notebooks
 	$(QUIET) $(BIN)/jupyter lab notebooks

@@ -1,11 +1,13 @@
 """The command line: batch use of the grids, store and notebooks that JupyterLab shares.
 
-Exit codes: 0 done, whatever the verdicts; 1 a run or notebook failed; 2 wrong usage, parameters or data.
+Exit codes: 0 done, whatever the verdicts; 1 a run or notebook failed; 2 wrong usage, parameters or data; 3 a report is
+not what it says, or differs from what it is compared with.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections import Counter
@@ -21,7 +23,7 @@ from itlib.params import markdown_table, parse_overrides, schema
 from itlib.scores_file import append
 from itlib.spec import diff, digest, flatten, key
 from itlib.studies import STUDIES
-from itlib.workspace import open_store
+from itlib.workspace import open_store, project_root, results_root
 
 KINDS = (
     "families", "models", "sources", "methods", "objectives", "selectors", "augmentations", "perturbations",
@@ -59,27 +61,40 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="machine-readable output")
         return command
 
-    def add_for_params(name: str, function: Callable[[Any], int], help: str) -> argparse.ArgumentParser:
+    def add_for_params(name: str, function: Callable[[Any], int], help: str, *, nargs: str = "+") -> Any:
         command = add(name, function, help)
-        command.add_argument("params", nargs="+", metavar="PARAMS", help="params files of studies, or grid files")
+        command.add_argument("params", nargs=nargs, metavar="PARAMS", help="params files of studies, or grid files")
         command.add_argument(
             "-p", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), dest="pairs", help="set a parameter"
         )
         return command
 
-    run = add_for_params("run", _run, "compute what is missing, then execute the notebooks")
+    run = add_for_params("run", _run, "compute what is missing, then execute the notebooks", nargs="*")
+    run.add_argument("--claim", metavar="ID", help="add seeds for one claim, and only the runs that it reads")
+    run.add_argument("--seeds", type=int, metavar="N", help="of --claim: how many seeds in all")
+    run.add_argument("--results", default="", help="of --claim: results folder (default: results/ of the project)")
     run.add_argument("--engine", choices=ENGINES, help="override the params' engine")
     run.add_argument("--workers", type=int, help="override the params' workers")
     run.add_argument("--retry-failed", action="store_true", help="compute runs again that failed earlier")
     run.add_argument("--no-notebook", action="store_true", help="stop after the runs")
     add_for_params("plan", _plan, "show how many runs are stored and how many are to compute")
-    add_for_params("explain", _explain, "show, for each missing run, the nearest stored one and what differs")
+    explain = "show, for each missing run, the nearest stored one and what differs; of a figure, the runs behind it"
+    add_for_params("explain", _explain, explain)
     status = add("status", _status, "show what the store holds and what failed")
     listing = add("list", _list, "list components, studies or stored runs")
     listing.add_argument("kind", choices=KINDS)
     reproduce = add("reproduce", _reproduce, "run the studies of a profile; print figures, tables and verdicts")
     reproduce.add_argument("study", nargs="?", help="one study, such as 01_data_scaling")
     reproduce.add_argument("--profile", default="cpu", help="smoke, cpu, gpu-micro, gpu or paper")
+    figures = add("figures", _figures, "draw all figures again from what reports have kept")
+    figures.add_argument("--profile", default="", help="one profile (default: all)")
+    figures.add_argument("--sheet", action="store_true", help="also write contact sheets at print size")
+    site = add("report", _report, "write the static HTML report of a profile")
+    site.add_argument("--profile", default="cpu", help="smoke, cpu, gpu-micro, gpu or paper")
+    verify = add("verify", _verify, "check reports: hashes, verdicts, dates of claims, and the reference")
+    verify.add_argument("--profile", default="", help="one profile (default: all)")
+    verify.add_argument("--against", default="", metavar="FOLDER", help="another results folder, not the reference")
+    verify.add_argument("--as-reference", action="store_true", help="keep these reports as the reference")
     benchmark = add("benchmark", _benchmark, "ask stored runs tasks of lm-evaluation-harness; add to a CSV of scores")
     benchmark.add_argument("runs", nargs="+", metavar="RUN", help="key or digest of a stored run, tuned or not")
     benchmark.add_argument("--tasks", required=True, help="names of tasks, with commas between them: gsm8k,ifeval")
@@ -87,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     benchmark.add_argument("--limit", type=int, metavar="N", help="only the first N items of each task")
     benchmark.add_argument("--out", required=True, metavar="CSV", help="where scores are added; the parameter scores")
     benchmark.add_argument("--retrain", action="store_true", help="train runs again that kept no weights")
-    for command in (status, listing, reproduce, benchmark):
+    for command in (status, listing, reproduce, figures, site, verify, benchmark):
         command.add_argument("--results", default="", help="results folder (default: results/ of the project)")
     choose = add("select", _select, "select examples of a file and write them as JSONL, parquet and a dataset card")
     choose.add_argument("--data", required=True, help="a local file, org/name@revision, or microworld")
@@ -122,7 +137,42 @@ def _run(options: argparse.Namespace) -> int:
     runtime |= {"retry_failed": True} if options.retry_failed else {}
     if options.workers is not None and options.workers < 0:
         raise InputError(f"--workers: must not be negative, got {options.workers}")
+    if options.claim is not None:
+        return _run_claim(options)
+    if not options.params:
+        raise InputError("run: name params files of studies, or --claim ID --seeds N")
+    if options.seeds is not None or options.results:
+        raise InputError(
+            "--seeds and --results belong to --claim; for a study use -p seeds '[0, 1]' or -p results FOLDER"
+        )
     return _run_all(_loaded(options, runtime), options, notebook=not options.no_notebook)
+
+
+def _run_claim(options: argparse.Namespace) -> int:
+    from itlib import more_seeds
+    from itlib.notebooks import execute_notebook, report_folder
+
+    if options.params or options.pairs:
+        raise InputError("--claim: the params follow from the claim; leave out files and -p")
+    if options.seeds is None:
+        raise InputError("--claim: --seeds N says how many seeds in all")
+    more = more_seeds.prepare(options.claim, options.seeds, options.results)
+    how = {"engine": options.engine or "process", "workers": options.workers or 0}
+    done = more_seeds.compute(more, open_store(more.params.results), **how)
+    with more_seeds.apart(more) as params:
+        folder = report_folder(more.study, params)
+        if not options.no_notebook:
+            execute_notebook(more.study, params)
+    outcome = Outcome(
+        f"{more.claim}, {len(more.params.seeds)} seeds", folder, tuple(done), _verdicts(folder, more.claim)
+    )
+    return _print_outcome(outcome, as_json=options.json).exit_code
+
+
+def _verdicts(folder: Path, claim_id: str) -> tuple[dict[str, Any], ...]:
+    path = folder / "claims.json"
+    found = json.loads(path.read_text()) if path.is_file() else []
+    return tuple(verdict for verdict in found if verdict["id"] == claim_id)
 
 
 def _reproduce(options: argparse.Namespace) -> int:
@@ -180,7 +230,91 @@ def _plan(options: argparse.Namespace) -> int:
     return 0
 
 
+def _figures(options: argparse.Namespace) -> int:
+    from itlib import redraw
+    from itlib.figure_checks import contact_sheet
+
+    root = results_root(options.results)
+    folders = redraw.reports(root, options.profile)
+    if not folders:
+        raise InputError(f"{_shown(root / options.profile)}: no finished report here; run a study first")
+    drawn = [item for folder in folders for item in redraw.redraw(folder)]
+    pages: list[Path] = []
+    for profile in dict.fromkeys(folder.parent for folder in folders) if options.sheet else ():
+        images = [item.report / "figures" / f"{item.name}.png" for item in drawn if item.report.parent == profile]
+        pages += contact_sheet(images, profile / "contact_sheet.png") if images else []
+    changed = [str(item.report / path) for item in drawn for path in item.changed]
+    if options.json:
+        print(json.dumps({"figures": len(drawn), "changed": changed, "pages": list(map(str, pages))}))
+        return 0
+    print(f"{len(drawn)} figures of {len(folders)} reports drawn again, {len(changed)} images changed")
+    for path in (*changed, *map(str, pages)):
+        print(f"  {_shown(Path(path))}")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from itlib.site import build
+
+    page = build(results_root(options.results), options.profile)
+    print(json.dumps({"page": str(page)}) if options.json else f"{_shown(page)}: open it in a browser")
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from itlib import verify
+    from itlib.redraw import reports
+
+    root = results_root(options.results)
+    folders = reports(root, options.profile)
+    if not folders:
+        raise InputError(f"{_shown(root / options.profile)}: no finished report here; run a study first")
+    findings = [finding for folder in folders for finding in verify.check_report(folder)]
+    if options.as_reference:
+        if any(finding.outcome == verify.FAILS for finding in findings):
+            raise InputError("--as-reference: a report is not what it says; `itlib verify` shows which")
+        for folder in folders:
+            verify.write_reference(folder, verify.reference_path(project_root(), folder.parent.name, folder.name))
+    for folder in folders:
+        reference = verify.reference_path(project_root(), folder.parent.name, folder.name)
+        if options.against:
+            other = results_root(options.against) / folder.parent.name / folder.name
+            known = verify.condensed(other) if (other / "manifest.json").is_file() else None
+        else:
+            known = verify.read_reference(reference) if reference.is_file() else None
+        findings += verify.compare(verify.condensed(folder), known) if known else []
+    failed = [finding for finding in findings if finding.outcome == verify.FAILS]
+    if options.json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
+    else:
+        for finding in findings:
+            if finding.outcome != verify.AGREES:
+                print(f"{finding.outcome:8} {finding.about}: {finding.text}")
+        counts = Counter(finding.outcome for finding in findings)
+        print(f"{len(folders)} reports: " + ", ".join(f"{n} {outcome}" for outcome, n in counts.items()))
+    return 3 if failed else 0
+
+
+def _explain_figure(path: Path, *, as_json: bool) -> int:
+    from itlib.redraw import trace
+
+    found = trace(path)
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return 0
+    for name in ("study", "profile", "command", "data_sha256"):
+        print(f"{name:12} {found.get(name, '')}")
+    runs = found.get("runs", [])
+    print(f"{'runs':12} {len(runs)}: {' '.join(runs)}")
+    return 0
+
+
 def _explain(options: argparse.Namespace) -> int:
+    images = [Path(text) for text in options.params if Path(text).suffix.lower() in (".png", ".svg", ".pdf")]
+    if images and len(images) < len(options.params):
+        raise InputError("explain: either figures or params files, not both at once")
+    if images:
+        return max(_explain_figure(path, as_json=options.json) for path in images)
     rows = []
     for batch in _loaded(options):
         specs, store, _ = known_specs(batch)

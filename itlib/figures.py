@@ -13,11 +13,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, StrMethodFormatter
 
 from itlib.curvefit import ALPHA_RANGE
+from itlib.drawing import drawing
 from itlib.theme import GREY, PALETTE, TWO_COLUMN, colours, in_order, markers, new_figure, save_figure, themed
 
 __all__ = ["arms", "family_grid", "new_figure", "power_law", "reference_drift", "save_figure", "scaling_curves"]
 
 
+@drawing
 def scaling_curves(
     curve: pd.DataFrame,
     *,
@@ -58,6 +60,7 @@ def scaling_curves(
     return ax
 
 
+@drawing
 def family_grid(
     curve: pd.DataFrame,
     labels: Mapping[str, str] | None = None,
@@ -128,6 +131,7 @@ def family_grid(
     return grid.ravel()[: len(names)]
 
 
+@drawing
 def arms(
     scores: pd.DataFrame,
     *,
@@ -161,6 +165,7 @@ def arms(
     return axes
 
 
+@drawing
 def reference_drift(
     curve: pd.DataFrame,
     *,
@@ -183,6 +188,7 @@ def reference_drift(
     return ax
 
 
+@drawing
 def power_law(
     curve: pd.DataFrame,
     described: pd.DataFrame,

@@ -19,7 +19,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from itlib.claims import Verdict
+from itlib.claims import Verdict, judge, load_claim
+from itlib.drawing import drawing_of, write_drawing
 from itlib.errors import InputError
 from itlib.files import sha256_file, write_atomic
 from itlib.tables import to_markdown, write_table
@@ -106,6 +107,7 @@ class Report:
         self._captions: dict[str, str] = {}
         self._verdicts: tuple[Verdict, ...] = ()
         self._runs: list[str] = []
+        self._blocked: dict[str, str] = {}
         _require_writable(self.folder)
 
     @property
@@ -127,7 +129,10 @@ class Report:
             self._write("items.parquet", buffer.getvalue())
 
     def figure(self, name: str, fig: Figure | Axes | np.ndarray, data: pd.DataFrame, caption: str) -> Shown:
-        """Write ``figures/<name>.{png,svg,pdf,csv}``; images carry study, profile, command, runs and frame hash."""
+        """Write ``figures/<name>.{png,svg,pdf,csv}``; images carry study, profile, command, runs and frame hash.
+
+        What a drawing function was given goes to ``drawings/<name>/``, so that it can be drawn again.
+        """
         _checked_name(name, "figure")
         metadata = {
             "study": self.study,
@@ -137,6 +142,9 @@ class Report:
             "data_sha256": hashlib.sha256(_csv(data)).hexdigest(),
         }
         paths = save_figure(fig, self.folder / "figures", name, data=data, metadata=metadata)
+        if call := drawing_of(fig):
+            kept = write_drawing(call, self.folder / "drawings" / name, metadata)
+            self._files |= {path.relative_to(self.folder).as_posix(): path for path in kept}
         return self._shown(f"figures/{name}", paths, caption)
 
     def table(self, name: str, frame: pd.DataFrame, caption: str, *, digits: int = 3) -> Shown:
@@ -144,6 +152,25 @@ class Report:
         _checked_name(name, "table")
         paths = write_table(frame, self.folder / "tables", name, caption=caption, digits=digits)
         return self._shown(f"tables/{name}", paths, caption, to_markdown(frame, digits))
+
+    def judge(self, names: Sequence[str], evidence: pd.DataFrame, *, blocked: str | Mapping[str, str] = "") -> Shown:
+        """Judge claims on a frame; write that frame (``evidence.parquet``), ``claims.json`` and ``tables/claims.*``.
+
+        Args:
+            names: Ids of the claims.
+            evidence: The tidy frame that they read.
+            blocked: Why no comparison of these runs is fair, for all claims or by id; empty where it is.
+        """
+        self._blocked = {name: blocked if isinstance(blocked, str) else blocked.get(name, "") for name in names}
+        buffer = io.BytesIO()
+        evidence.to_parquet(buffer, index=False)
+        self._write("evidence.parquet", buffer.getvalue())
+        return self.claims([judge(load_claim(name), evidence, blocked=self._blocked[name]) for name in names])
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """The verdicts of this study, once they were given."""
+        return self._verdicts
 
     def claims(self, verdicts: Sequence[Verdict]) -> Shown:
         """Write ``claims.json`` and ``tables/claims.*``."""
@@ -161,6 +188,7 @@ class Report:
             "files": {name: sha256_file(path) for name, path in sorted(self._files.items())},
             "captions": dict(sorted(self._captions.items())),
             "runs": self._runs,
+            "blocked": self._blocked,
             "versions": _versions(),
             "provenance": self.provenance,
         }

@@ -106,6 +106,14 @@ def save_figure(
     Returns:
         The four paths.
     """
+    paths = save_images(fig, folder, name, metadata=metadata)
+    paths.append(folder / f"{name}.csv")
+    write_atomic(paths[-1], data.to_csv(index=False, lineterminator="\n").encode())
+    return paths
+
+
+def save_images(fig: Figure | Axes | np.ndarray, folder: Path, name: str, *, metadata: Mapping[str, Any]) -> list[Path]:
+    """Write the three images of ``save_figure`` and return their paths."""
     figure = figure_of(fig)
     text = json.dumps(dict(metadata), sort_keys=True, allow_nan=False)
     embedded = {
@@ -120,8 +128,6 @@ def save_figure(
             figure.savefig(buffer, format=suffix, metadata=entries, dpi=300)
             paths.append(folder / f"{name}.{suffix}")
             write_atomic(paths[-1], buffer.getvalue())
-    paths.append(folder / f"{name}.csv")
-    write_atomic(paths[-1], data.to_csv(index=False, lineterminator="\n").encode())
     return paths
 
 

@@ -40,5 +40,5 @@ def study_folder(results: str, profile: str, study: str, variant: str = "") -> P
 
 
 def open_store(results: str = "") -> Store:
-    """Return the store of runs that every study of one results folder shares."""
-    return Store(results_root(results) / "store")
+    """Return the store of runs that every study of one results folder shares; ``ITLIB_STORE`` names another folder."""
+    return Store(Path(os.environ.get("ITLIB_STORE") or results_root(results) / "store").expanduser().absolute())

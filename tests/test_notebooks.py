@@ -16,7 +16,7 @@ NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
 STUDIES = [path for path in NOTEBOOKS if path.stem[:2].isdigit()]
 COMPUTED_AGAIN = ("01_data_scaling", "02_data_selection", "03g_own_scores")
 HEADLINES = ("01_data_scaling", "02_data_selection", "03_robustness", "03g_own_scores", "04_lora_vs_full")
-NO_CLAIMS = ("02f_own_data", "03g_own_scores")
+NO_CLAIMS = ("02f_own_data", "03g_own_scores", "90_claims", "90b_verdict_rates")
 LINES = 15  # a longer code cell is machinery and belongs into the package
 FIGURES = {
     "01_data_scaling": {"familiarity", "families", "fits", "drift"},
@@ -44,6 +44,8 @@ FIGURES = {
     "04c_methods": {"parameters", "seconds", "knowledge", "sparsity", "placement", "fractions"},
     "04d_continual": {"matrix", "outcome", "first_task", "text_over_rounds", "text"},
     "04e_knowledge": {"divergence", "shares", "recall", "contradiction", "borrowing", "grafts", "reliability"},
+    "90_claims": {"forest", "disagreements"},
+    "90b_verdict_rates": {"errors", "power"},
 }  # fmt: skip
 TABLES = {
     "01_data_scaling": {"data", "audit", "budgets", "bases", "families", "claims"},
@@ -59,7 +61,7 @@ TABLES = {
     "02f_own_data": {"data", "audit", "contents", "outcome"},
     "03_robustness": {"audit", "budgets", "summary", "worst", "lmentry", "claims"},
     "03b_remedies": {"rates", "audit", "budgets", "remedies", "differences", "drops", "cosines", "claims"},
-    "03c_decoding": {"audit", "budgets", "gains", "negation", "steering", "claims"},
+    "03c_decoding": {"audit", "budgets", "gains", "tasks", "negation", "steering", "claims"},
     "03d_noise": {"audit", "budgets", "questions", "ends", "speed", "claims"},
     "03e_following": {"audit", "budgets", "success", "chains", "slopes", "claims"},
     "03f_prompting": {"audit", "budgets", "summary", "claims"},
@@ -90,6 +92,8 @@ TABLES = {
         "parts",
     },
     "04e_knowledge": {"audit", "budgets", "ledger", "scores", "form", "losses", "borrowing", "grafts", "claims"},
+    "90_claims": {"summary", "disagreements", "ledger", "papers", "open", "moved"},
+    "90b_verdict_rates": {"audit", "components", "pairing", "kinds", "summary"},
 }
 
 

@@ -39,6 +39,7 @@ def test_a_report_writes_everything_it_promises(tmp_path):
     assert summary.folder == folder
     expected = {"frame.csv", "items.parquet", "claims.json", "manifest.json"}
     expected |= {f"figures/curves.{suffix}" for suffix in ("png", "svg", "pdf", "csv")}
+    expected |= {"drawings/curves/drawing.json", "drawings/curves/curve.parquet"}
     expected |= {f"tables/{name}.{suffix}" for name in ("curves", "claims") for suffix in ("md", "tex", "csv")}
     assert set(_bytes(folder)) == expected == set(summary.files)
     manifest = json.loads((folder / "manifest.json").read_text())

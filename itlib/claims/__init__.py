@@ -72,7 +72,8 @@ class PartVerdict:
     """Verdict on one part; the fields are those of ``Verdict``.
 
     ``contradicts`` says whether the part alone contradicts the claim. Of k parts any one can do that by chance, so its
-    interval has to be on the wrong side at a k-th of the level, too (Bonferroni).
+    interval has to be on the wrong side at a k-th of the level, too (Bonferroni). ``effects`` are those of the seeds in
+    ascending order, NaN for a seed that has none: with the declaration they are all that a verdict rests on.
     """
 
     name: str
@@ -88,6 +89,7 @@ class PartVerdict:
     reason: str
     seeds_needed: float = math.nan
     contradicts: bool = False
+    effects: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -225,15 +227,16 @@ def _judge_part(
     n_parts: int = 1,
 ) -> PartVerdict:
     effects = np.asarray(effects, dtype=float)
+    by_seed = tuple(effects.tolist())
     reasons = [reason for reason, effect in zip(absent, effects, strict=False) if reason and not np.isfinite(effect)]
     effects = effects[np.isfinite(effects)]
     n = len(effects)
     if reasons:
         others = f"; so it is in {len(reasons) - 1} more seeds" if len(reasons) > 1 else ""
-        return _not_run(part, n, reasons[0] + others)
+        return _not_run(part, n, reasons[0] + others, by_seed)
     seeds = f"{n} of {planned} seeds are complete and have an answer" if n < planned else f"{n} seeds"
     if n < minimum_seeds:
-        return _not_run(part, n, f"{seeds}, at least {minimum_seeds} are needed")
+        return _not_run(part, n, f"{seeds}, at least {minimum_seeds} are needed", by_seed)
     if part.test == "equivalence":
         result = equivalence(effects, part.margin)
         interval, p_value, holds = result.interval, result.p_value, result.equivalent
@@ -272,6 +275,7 @@ def _judge_part(
         f"{where}; {seeds}",
         planned_seeds,
         contradicts,
+        by_seed,
     )
 
 
@@ -304,10 +308,21 @@ def _settling(effects: np.ndarray, part: Part) -> float:
     return seeds_needed(mean - _nearest_margin(effects, part), sd)
 
 
-def _not_run(part: Part, n_seeds: int, reason: str) -> PartVerdict:
+def _not_run(part: Part, n_seeds: int, reason: str, effects: tuple[float, ...] = ()) -> PartVerdict:
     nan = float("nan")
     return PartVerdict(
-        part.name, part.estimand, part.direction, part.margin, nan, (nan, nan), nan, nan, n_seeds, "not_run", reason
+        part.name,
+        part.estimand,
+        part.direction,
+        part.margin,
+        nan,
+        (nan, nan),
+        nan,
+        nan,
+        n_seeds,
+        "not_run",
+        reason,
+        effects=effects,
     )
 
 

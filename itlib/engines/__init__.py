@@ -18,7 +18,8 @@ from itlib.result import RunResult
 from itlib.spec import RunSpec, digest
 from itlib.store import Store
 
-ENGINES = ("process", "serial")
+ENGINES = ("process", "serial", "stored")
+NOT_STORED = "not computed: engine stored only reads"
 Part = TypeVar("Part")
 
 
@@ -64,7 +65,8 @@ def run_all(
     Args:
         specs: Runs; they are resolved here, all of them before the first one starts.
         store: Where results live. Finished runs are in it at once, so an interrupted call loses none.
-        engine: "serial" runs in this process; "process" in worker processes that are spawned.
+        engine: "serial" runs in this process; "process" in worker processes that are spawned; "stored" computes
+            nothing: what is not in the store comes back as a failed result that is not kept.
         workers: Worker processes; 0 takes one per processor core. Ignored by "serial".
         retry_failed: Compute runs again that failed earlier.
         progress: Print one progress line to stderr.
@@ -87,7 +89,9 @@ def run_all(
             missing[name] = spec
         else:
             results[name] = known
-    if missing:
+    if engine == "stored":
+        results |= {name: RunResult(spec, "failed", error=NOT_STORED) for name, spec in missing.items()}
+    elif missing:
         store.check_writable()
         with Progress(list(missing.values()), stored=len(results), enabled=progress) as line:
             for result in _engine(engine, workers, len(missing))(list(missing.values()), store, retry_failed):
@@ -108,7 +112,7 @@ def spread(
         workers: As in ``run_all``.
     """
     _check_engine(engine, workers)
-    if engine == "serial" or len(tasks) < 2:
+    if engine != "process" or len(tasks) < 2:
         return [function(*task) for task in tasks]
     from itlib.engines.process import available_cores, spread_over_processes
 

@@ -32,4 +32,6 @@ STUDIES: dict[str, str] = {
     "04c_methods": "itlib.studies.tuning_methods:TuningMethodsParams",
     "04d_continual": "itlib.studies.continual_study:ContinualParams",
     "04e_knowledge": "itlib.studies.knowledge:KnowledgeParams",
+    "90_claims": "itlib.studies.claims_overview:ClaimsOverviewParams",
+    "90b_verdict_rates": "itlib.studies.verdict_rates:VerdictRatesParams",
 }

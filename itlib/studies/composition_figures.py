@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from itlib.claims import composition as measures
+from itlib.drawing import drawing
 from itlib.positions import Position
 from itlib.stats import bootstrap_interval
 from itlib.studies.composition import CompositionParams
@@ -131,6 +132,7 @@ def curve(points: pd.DataFrame, *, by: str, x: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+@drawing
 def disagreement(
     table: pd.DataFrame,
     effects: Mapping[str, np.ndarray],

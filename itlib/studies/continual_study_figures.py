@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from itlib.drawing import drawing
 from itlib.figures import strips_by_arm
 from itlib.studies.continual_study import between, method_words, sequential
 from itlib.theme import GREY, PALETTE, TWO_COLUMN, colours, new_figure, themed
@@ -30,6 +31,7 @@ LABELS = {
 TEXT = {"text_after_first": "after the first task", "text_after_last": "after the last task"}
 
 
+@drawing
 def matrix(cells: pd.DataFrame, arms: Sequence[str]) -> np.ndarray:
     """Draw exact match by round (down) and task asked (across), a panel per arm; a frame marks a task's own round.
 
@@ -77,6 +79,7 @@ def _cell(ax: Axes, column: int, row: int, value: float, *, own_round: bool) -> 
         ax.plot(edges, heights, "-", lw=0.9, color=PALETTE[1], scalex=False, scaley=False)
 
 
+@drawing
 def outcome(points: pd.DataFrame) -> np.ndarray:
     """Draw what every arm learned, kept, and knows at the end, a dot per run and a bar at the mean.
 
@@ -105,6 +108,7 @@ def outcome(points: pd.DataFrame) -> np.ndarray:
     return axes
 
 
+@drawing
 def text(points: pd.DataFrame) -> np.ndarray:
     """Draw how much the loss on pretraining text rose, after the first task and after the last, by arm.
 
@@ -125,6 +129,7 @@ def text(points: pd.DataFrame) -> np.ndarray:
     return axes
 
 
+@drawing
 def over_rounds(rows: pd.DataFrame, *, y_label: str) -> Axes:
     """Draw a score over rounds, one line per arm with its name at its end; thin lines are runs.
 

@@ -10,10 +10,12 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from itlib.drawing import drawing
 from itlib.figures import new_figure, scaling_curves
 from itlib.theme import GREY, TWO_COLUMN, colours, markers, themed
 
 
+@drawing
 def dumbbells(points: pd.DataFrame, *, x_label: str) -> np.ndarray:
     """Draw a row per arm and a panel per kind of pool: a faint dot per run, a mark at each mean, and a bar between two.
 
@@ -47,6 +49,7 @@ def dumbbells(points: pd.DataFrame, *, x_label: str) -> np.ndarray:
     return axes
 
 
+@drawing
 def budgets(curve: pd.DataFrame, points: pd.DataFrame, *, y_label: str) -> np.ndarray:
     """Draw exact match over the number of selected examples, a line per selector, a panel per families and kind.
 
@@ -79,6 +82,7 @@ def budgets(curve: pd.DataFrame, points: pd.DataFrame, *, y_label: str) -> np.nd
     return axes
 
 
+@drawing
 def costs(prices: pd.DataFrame, *, y_label: str) -> np.ndarray:
     """Draw what an arm reaches over what it costs: the Pareto front is joined and has black edges, oracles are hollow.
 
@@ -113,6 +117,7 @@ def costs(prices: pd.DataFrame, *, y_label: str) -> np.ndarray:
     return axes
 
 
+@drawing
 def overlap(tables: Mapping[str, pd.DataFrame]) -> np.ndarray:
     """Draw which share of their examples every two arms have in common, a panel per kind of pool.
 
@@ -127,6 +132,7 @@ def overlap(tables: Mapping[str, pd.DataFrame]) -> np.ndarray:
     return axes
 
 
+@drawing
 def by_family(table: pd.DataFrame) -> np.ndarray:
     """Draw the exact match of every family under every arm, a panel per kind of pool.
 

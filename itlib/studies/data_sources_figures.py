@@ -8,6 +8,7 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from itlib.drawing import drawing
 from itlib.figures import new_figure
 from itlib.theme import GREY, PALETTE, TWO_COLUMN, colours, markers, themed
 
@@ -19,6 +20,7 @@ AXES = {
 MEASURES = {"score": "difference in score", "drift": "difference in loss on\npretraining text (nats per token)"}
 
 
+@drawing
 def skill_matrix(table: pd.DataFrame, *, mix: str) -> Axes:
     """Draw what every source reaches on every skill; the best single sources of a column are framed, the mix is last.
 
@@ -46,6 +48,7 @@ def skill_matrix(table: pd.DataFrame, *, mix: str) -> Axes:
     return ax
 
 
+@drawing
 def teachers(means: pd.DataFrame, by_seed: pd.DataFrame) -> np.ndarray:
     """Draw what pupils reach over accuracy, loss and CAR of their teachers, and the rank correlation of each by seed.
 
@@ -83,6 +86,7 @@ def teachers(means: pd.DataFrame, by_seed: pd.DataFrame) -> np.ndarray:
     return axes
 
 
+@drawing
 def differences(points: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
     """Draw every comparison: a dot per seed, the mean, and the sign-flip interval; scores left, drift right.
 

@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from itlib.drawing import drawing
 from itlib.figures import new_figure
 from itlib.theme import GREY, TWO_COLUMN, colours, markers, themed
 
 
+@drawing
 def weights(runs: pd.DataFrame, *, y_label: str) -> np.ndarray:
     """Draw the score over the weight of the noisy logits, a panel per set of phrasings, a line per noisy instruction.
 
@@ -37,6 +39,7 @@ def weights(runs: pd.DataFrame, *, y_label: str) -> np.ndarray:
     return axes
 
 
+@drawing
 def degradation(dots: pd.DataFrame, correlation: tuple[float, float, float]) -> Axes:
     """Draw what contrasting a noisy instruction gains against what it costs as the prompt, one dot per kind and family.
 
@@ -64,6 +67,7 @@ def degradation(dots: pd.DataFrame, correlation: tuple[float, float, float]) -> 
     return ax
 
 
+@drawing
 def steering(runs: pd.DataFrame, *, y_label: str) -> Axes:
     """Draw the score over the target of steering, one line per number of irrelevant sentences.
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.meta_analysis import combine_effects
 
 from itlib.claims.decoding import METRIC, by_family, cost_and_gain, rank_correlation, scores
 from itlib.microworld.noisy_instructions import KINDS
+from itlib.result import ITEM_COLUMNS, REFERENCE, RunResult
 from itlib.stats import holm, sign_flip, sign_flip_interval
 from itlib.studies.decoding import NEGATED, DecodingParams, phrasing_sets
 
@@ -50,6 +53,69 @@ def gains(frame: pd.DataFrame, params: DecodingParams, metric: str = METRIC) -> 
             tested = _tested(better.mean(axis=1, skipna=False).to_numpy(), "gain")
             rows.append(row | tested | {"families won": won, "seeds": tested["seeds"]})
     return pd.DataFrame(rows)
+
+
+def by_task(results: Mapping[str, Sequence[RunResult]], params: DecodingParams) -> pd.DataFrame:
+    """Return what contrasting changes item by item at the judged weight: one row per kind and family.
+
+    Columns: ``kind``, ``family``, ``gained`` (items right with the contrast only), ``lost`` (right without it only), the
+    exact McNemar ``p``, and the logarithm of the odds of gaining over losing with its variance (half an item added to
+    either). Items are those of all seeds: a seed asks the same questions of another model.
+    """
+    plain = {run.spec.seed: _right(run) for run in results["tuned"] if run.status == "done"}
+    rows = []
+    for kind in KINDS:
+        pairs = [
+            plain[run.spec.seed].to_frame("before").join(_right(run).rename("after"), how="inner")
+            for run in results["contrast"]
+            if _judged(run, kind, params) and run.spec.seed in plain
+        ]
+        if not pairs:
+            continue
+        both = pd.concat(pairs)
+        for family, group in both.groupby(level="family"):
+            gained = int(((group["after"] == 1) & (group["before"] == 0)).sum())
+            lost = int(((group["after"] == 0) & (group["before"] == 1)).sum())
+            p = float(mcnemar([[0, gained], [lost, 0]], exact=True).pvalue)
+            log_odds, variance = np.log((gained + 0.5) / (lost + 0.5)), 1 / (gained + 0.5) + 1 / (lost + 0.5)
+            rows.append((kind, family, gained, lost, p, log_odds, variance))
+    columns = ["kind", "family", "gained", "lost", "p", "log_odds", "variance"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def over_tasks(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return, per kind, the odds of gaining over losing an item by a random-effects mean over families.
+
+    Columns: ``kind``, ``odds``, its 95 % ``interval`` (DerSimonian and Laird), ``spread`` (standard deviation of the
+    logarithm between families), ``families`` with any change, and how many are ``better`` or ``worse`` by McNemar's test
+    after Holm's correction. Families without a change say nothing and are left out; with fewer than two of them there
+    is no interval.
+    """
+    found = []
+    for kind, group in rows.groupby("kind", sort=False):
+        group = group[group["gained"] + group["lost"] > 0]
+        significant = holm(group["p"]) < 0.05
+        up = group["log_odds"] > 0
+        row = {"kind": kind, "odds": np.nan, "interval": (np.nan, np.nan), "spread": np.nan, "families": len(group)}
+        if len(group) > 1:
+            pooled = combine_effects(group["log_odds"].to_numpy(), group["variance"].to_numpy(), method_re="dl")
+            mean, low, high = pooled.summary_frame().loc["random effect", ["eff", "ci_low", "ci_upp"]].astype(float)
+            row |= {"odds": np.exp(mean), "interval": (float(np.exp(low)), float(np.exp(high)))}
+            row["spread"] = float(np.sqrt(max(pooled.tau2, 0.0)))
+        found.append(row | {"better": int((significant & up).sum()), "worse": int((significant & ~up).sum())})
+    return pd.DataFrame(found)
+
+
+def _judged(run: RunResult, kind: str, params: DecodingParams) -> bool:
+    evaluate = run.spec.evaluate
+    same = evaluate.contrast == kind and evaluate.contrast_weight == params.judged_weight
+    return same and evaluate.eval_phrasing_set == params.eval_phrasing_set and run.status == "done"
+
+
+def _right(run: RunResult) -> pd.Series:
+    items = pd.DataFrame(list(run.items), columns=list(ITEM_COLUMNS))
+    items = items[(items["family"] != REFERENCE) & items[METRIC].notna()]
+    return items.set_index(["family", "item"])[METRIC].astype(int)
 
 
 def points(frame: pd.DataFrame, params: DecodingParams, metric: str = METRIC) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from itlib.drawing import drawing
 from itlib.figures import new_figure, scaling_curves
 from itlib.theme import GREY, TWO_COLUMN, themed
 
@@ -27,6 +28,7 @@ PANELS = (
 )
 
 
+@drawing
 def disagreement(curves: dict[str, pd.DataFrame], *, y_label: str) -> np.ndarray:
     """Draw the curves that two papers' positions speak about, with both positions as text in each panel.
 

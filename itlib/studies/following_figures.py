@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from itlib.drawing import drawing
 from itlib.injections import ATTACKED, OUTCOMES, PLACES
 from itlib.theme import GREY, PALETTE, TWO_COLUMN, colours, markers, new_figure, themed
 
 
+@drawing
 def success(table: pd.DataFrame) -> Axes:
     """Draw attack success beyond chance by place of the injection, with Wilson intervals; a tick bounds zero hits.
 
@@ -36,6 +38,7 @@ def success(table: pd.DataFrame) -> Axes:
     return ax
 
 
+@drawing
 def outcomes(table: pd.DataFrame) -> np.ndarray:
     """Draw shares of outcomes by place, one panel per arm, tasks pooled; the three add up to one.
 
@@ -64,6 +67,7 @@ def outcomes(table: pd.DataFrame) -> np.ndarray:
     return axes
 
 
+@drawing
 def chains(frame: pd.DataFrame) -> np.ndarray:
     """Draw chains by length, a colour per arm: all steps right with what independent steps would give, and each step.
 

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from itlib.drawing import drawing
 from itlib.figures import new_figure
 from itlib.theme import GREY, PALETTE, TWO_COLUMN, themed
 
@@ -20,6 +21,7 @@ LINE_HEIGHT = 0.052  # of a name, as a share of the axis
 LONGEST = 26  # characters of a name
 
 
+@drawing
 def slopes(table: pd.DataFrame, *, y_label: str = "accuracy") -> np.ndarray:
     """Draw one line per task from observed to unobserved instructions, the mean over tasks thick, a panel per model.
 
@@ -54,6 +56,7 @@ def slopes(table: pd.DataFrame, *, y_label: str = "accuracy") -> np.ndarray:
     return grid.ravel()[: len(names)]
 
 
+@drawing
 def strips(dots: pd.DataFrame, spread: pd.DataFrame) -> Axes:
     """Draw one dot per instruction and task, a strip per model and side, with standard deviation and sigma printed.
 
@@ -83,6 +86,7 @@ def strips(dots: pd.DataFrame, spread: pd.DataFrame) -> Axes:
     return ax
 
 
+@drawing
 def forest(rows: pd.DataFrame) -> Axes:
     """Draw the gap of every model with two intervals, and the mean of all models as a diamond below.
 

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from itlib.claims.knowledge import BASE, SHIFTS
+from itlib.drawing import drawing
 from itlib.figures import strips_by_arm
 from itlib.studies.knowledge_tables import EDITS, NEVER
 from itlib.theme import GREY, PALETTE, TWO_COLUMN, colours, markers, new_figure, themed
@@ -25,6 +26,7 @@ FREQUENT, RARE = "frequent_lost", "rare_lost"
 COLUMNS = 4
 
 
+@drawing
 def divergence(table: pd.DataFrame, opening: int) -> np.ndarray:
     """Draw the divergence from the base by position in the answer, form and content apart, a panel per arm.
 
@@ -59,6 +61,7 @@ def divergence(table: pd.DataFrame, opening: int) -> np.ndarray:
     return axes[: len(arms)]
 
 
+@drawing
 def shares(points: pd.DataFrame) -> np.ndarray:
     """Draw which share of tokens is unshifted, marginal and shifted, a dot per run; open diamonds are those of URIAL.
 
@@ -82,6 +85,7 @@ def shares(points: pd.DataFrame) -> np.ndarray:
     return axes
 
 
+@drawing
 def recall(table: pd.DataFrame) -> np.ndarray:
     """Draw exact match on facts by how often documents tell about a person, a panel per course, a line per arm.
 
@@ -118,6 +122,7 @@ def recall(table: pd.DataFrame) -> np.ndarray:
     return axes
 
 
+@drawing
 def borrowing(points: pd.DataFrame) -> np.ndarray:
     """Draw how many wrong answers are those of a nearest training question, against chance, a panel per kind of fact.
 
@@ -145,6 +150,7 @@ def borrowing(points: pd.DataFrame) -> np.ndarray:
     return axes
 
 
+@drawing
 def grafts(points: pd.DataFrame) -> np.ndarray:
     """Draw exact match and calibration error over the share of entries that keep their change, a line per choice.
 
@@ -186,6 +192,7 @@ def _paper_graft(ax: Axes, points: pd.DataFrame) -> None:
         ax.plot(share, at, "D", mfc="white", mec="black", ms=5, mew=0.8, ls="", label="paper: above 95 % of the gain")
 
 
+@drawing
 def reliability(table: pd.DataFrame) -> np.ndarray:
     """Draw accuracy over confidence by bin, pooled over seeds, a panel per kind of question, a line per model.
 
@@ -218,6 +225,7 @@ def reliability(table: pd.DataFrame) -> np.ndarray:
     return axes
 
 
+@drawing
 def contradiction(table: pd.DataFrame, arms: Sequence[str]) -> np.ndarray:
     """Draw facts lost over the rise of the loss on documents, a dot per run and a large mark at the mean of each arm.
 

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from itlib.claims.lora_vs_full import OTHER, OWN, UNTUNED
+from itlib.drawing import drawing
 from itlib.studies.lora_vs_full_tables import BELOW, FORGOT, LEARNED, MATCHED
 from itlib.theme import GREY, TWO_COLUMN, colours, markers, new_figure, themed
 
@@ -22,6 +23,7 @@ ROOM = 1.6  # how far above the runs at own rates a panel reaches
 APART = 0.09  # of the height of a panel, between two labels
 
 
+@drawing
 def own_rates(table: pd.DataFrame, metric: str) -> np.ndarray:
     """Draw learning and forgetting at own rates, a row per arm, a dot per run; a thin line joins the runs of a seed.
 
@@ -54,6 +56,7 @@ def own_rates(table: pd.DataFrame, metric: str) -> np.ndarray:
     return axes
 
 
+@drawing
 def frontiers(table: pd.DataFrame, means: pd.DataFrame, arms: Sequence[str], metric: str) -> np.ndarray:
     """Draw the cloud of every arm in a panel of its own with the frontier between means, and all frontiers in the last.
 
@@ -104,6 +107,7 @@ def frontiers(table: pd.DataFrame, means: pd.DataFrame, arms: Sequence[str], met
     return axes[: len(arms) + 1]
 
 
+@drawing
 def positions(table: pd.DataFrame, means: pd.DataFrame, *, first: str) -> np.ndarray:
     """Draw forgetting beside what two papers say of it, at own rates over learning and at equal accuracy by arm.
 
@@ -148,6 +152,7 @@ def positions(table: pd.DataFrame, means: pd.DataFrame, *, first: str) -> np.nda
     return axes
 
 
+@drawing
 def matched(table: pd.DataFrame, means: pd.DataFrame, *, first: str) -> np.ndarray:
     """Draw forgetting minus that of the first arm, at equal accuracy and on average up to there.
 
@@ -181,6 +186,7 @@ def matched(table: pd.DataFrame, means: pd.DataFrame, *, first: str) -> np.ndarr
     return axes
 
 
+@drawing
 def recall(table: pd.DataFrame) -> np.ndarray:
     """Draw recall of facts over the frequency of a person, a panel per arm: thin lines are runs, the base is black.
 

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from itlib.claims.noise import EVENTS
+from itlib.drawing import drawing
 from itlib.survival import survival_curve
 from itlib.theme import GREY, TWO_COLUMN, colours, markers, new_figure, themed
 
@@ -23,6 +24,7 @@ COLUMNS = 2
 STYLES = ("-", "--", ":", "-.")
 
 
+@drawing
 def phases(probes: pd.DataFrame, arms: Sequence[str]) -> np.ndarray:
     """Draw accuracy in both forms over steps, one panel per arm; the mean over runs thick, noisy phases shaded.
 
@@ -55,6 +57,7 @@ def phases(probes: pd.DataFrame, arms: Sequence[str]) -> np.ndarray:
     return axes[: len(arms)]
 
 
+@drawing
 def survival(milestones: pd.DataFrame, what: Sequence[str] = EVENTS, *, questions: str = "new") -> np.ndarray:
     """Draw the share of runs that have not got there yet over the steps of a phase, a panel each, a line per transform.
 
@@ -88,6 +91,7 @@ def survival(milestones: pd.DataFrame, what: Sequence[str] = EVENTS, *, question
     return axes
 
 
+@drawing
 def savings(table: pd.DataFrame) -> Axes:
     """Draw relearning over learning, one dot per run, open where it is a bound; left of the line is a saving.
 

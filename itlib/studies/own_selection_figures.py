@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
+from itlib.drawing import drawing
 from itlib.figures import new_figure
 from itlib.studies.own_selection import FULL, RANDOM, UNTUNED
 from itlib.theme import GREY, PALETTE, TWO_COLUMN, themed
@@ -14,6 +15,7 @@ from itlib.theme import GREY, PALETTE, TWO_COLUMN, themed
 COLUMNS = 3
 
 
+@drawing
 def spread(bins: pd.DataFrame) -> np.ndarray:
     """Draw the scores of the whole pool and of what was selected, each as a share of its own, a panel per selector.
 
@@ -45,6 +47,7 @@ def spread(bins: pd.DataFrame) -> np.ndarray:
     return grid.ravel()[: len(names)]
 
 
+@drawing
 def worth(dots: pd.DataFrame, *, x_label: str) -> Axes:
     """Draw one dot per run and a bar at the mean of each arm; lines mark random, the whole pool and the untuned base.
 

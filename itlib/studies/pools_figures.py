@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from itlib.drawing import drawing
 from itlib.figures import new_figure
 from itlib.studies.pools import ARMS
 from itlib.theme import GREY, ONE_COLUMN, TWO_COLUMN, colours, markers, themed
@@ -14,6 +15,7 @@ from itlib.theme import GREY, ONE_COLUMN, TWO_COLUMN, colours, markers, themed
 PAINT, SHAPE = colours(tuple(ARMS)), markers(tuple(ARMS))  # an arm looks the same in every figure
 
 
+@drawing
 def noise(curve: pd.DataFrame, turns: pd.DataFrame, *, y_label: str) -> Axes:
     """Draw exact match on all families over the corrupted share, a line and a band per selector.
 
@@ -37,6 +39,7 @@ def noise(curve: pd.DataFrame, turns: pd.DataFrame, *, y_label: str) -> Axes:
     return ax
 
 
+@drawing
 def pool_sizes(curve: pd.DataFrame, *, y_label: str) -> np.ndarray:
     """Draw exact match over the size of the pool, a line and a band per selector, a panel per families.
 
@@ -63,6 +66,7 @@ def pool_sizes(curve: pd.DataFrame, *, y_label: str) -> np.ndarray:
     return axes
 
 
+@drawing
 def clusters(table: pd.DataFrame, *, y_label: str) -> Axes:
     """Draw exact match over silhouette: a dot per run, a thin line per seed, a large mark at each number's mean.
 
@@ -89,6 +93,7 @@ def clusters(table: pd.DataFrame, *, y_label: str) -> Axes:
     return ax
 
 
+@drawing
 def regimes(points: pd.DataFrame, *, x_label: str) -> np.ndarray:
     """Draw a dot per run and a mark at each mean, a row per regime, a panel per kind of pool.
 

@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from itlib.drawing import drawing
 from itlib.figures import new_figure
 from itlib.studies.prompting_tables import CELLS
 from itlib.theme import TWO_COLUMN, colours, in_order, markers, themed
 
 
+@drawing
 def accuracy(table: pd.DataFrame) -> np.ndarray:
     """Draw accuracy over the number of demonstrations, a line per model, a panel in and out of distribution.
 
@@ -40,6 +42,7 @@ def accuracy(table: pd.DataFrame) -> np.ndarray:
     return axes
 
 
+@drawing
 def layers(table: pd.DataFrame) -> np.ndarray:
     """Draw the similarity of every two models over layers, a line per pair, a panel per set of wrappers.
 
@@ -60,6 +63,7 @@ def layers(table: pd.DataFrame) -> np.ndarray:
     return axes
 
 
+@drawing
 def stability(table: pd.DataFrame) -> Axes:
     """Draw the similarity of each model to itself between known and new wrappers over layers.
 

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import StrMethodFormatter
 
+from itlib.drawing import drawing
 from itlib.figures import new_figure
 from itlib.theme import GREY, TWO_COLUMN, colours, markers, themed
 
@@ -17,6 +18,7 @@ LINES = {
 }
 
 
+@drawing
 def learning(probes: pd.DataFrame, stops: pd.DataFrame) -> np.ndarray:
     """Draw form and content over steps, and the loss on pretraining text below; one thin line per run, the mean thick.
 
@@ -47,6 +49,7 @@ def learning(probes: pd.DataFrame, stops: pd.DataFrame) -> np.ndarray:
     return axes
 
 
+@drawing
 def batches(scores: pd.DataFrame, *, y_label: str) -> Axes:
     """Draw the final score over the learning rate, one line per batch size, one dot per run.
 
@@ -73,6 +76,7 @@ def batches(scores: pd.DataFrame, *, y_label: str) -> Axes:
     return ax
 
 
+@drawing
 def signals(table: pd.DataFrame, *, y_label: str) -> np.ndarray:
     """Draw the final score against early gradient norm and early loss; the runs of one seed share a colour.
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from itlib.drawing import drawing
 from itlib.figures import new_figure, strips_by_arm
 from itlib.theme import GREY, PALETTE, TWO_COLUMN, themed
 
@@ -17,6 +18,7 @@ LABELS = {
 POOLED = {"response": "last token of the row", "prompt": "last token before the answer"}
 
 
+@drawing
 def perturbations(table: pd.DataFrame) -> Axes:
     """Draw the drop rate of every arm under every perturbation as a heat map, each number printed in its cell.
 
@@ -41,6 +43,7 @@ def perturbations(table: pd.DataFrame) -> Axes:
     return ax
 
 
+@drawing
 def wordings(points: pd.DataFrame) -> np.ndarray:
     """Draw gap, spread and exact match in new phrasings, a dot per run and a bar at the mean of each arm.
 
@@ -60,6 +63,7 @@ def wordings(points: pd.DataFrame) -> np.ndarray:
     return axes
 
 
+@drawing
 def negation(points: pd.DataFrame, before: str) -> Axes:
     """Draw how often negated instructions are obeyed, a dot per run, thin lines from before the remedy to after it.
 
@@ -82,6 +86,7 @@ def negation(points: pd.DataFrame, before: str) -> Axes:
     return ax
 
 
+@drawing
 def cosines(table: pd.DataFrame) -> np.ndarray:
     """Draw the cosines of positives and of hard negatives, a line per seed and arm between them, a panel per pooling.
 

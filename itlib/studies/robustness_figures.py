@@ -10,10 +10,12 @@ import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
 
+from itlib.drawing import drawing
 from itlib.figures import new_figure
 from itlib.theme import GREY, PALETTE, TWO_COLUMN, colours, in_order, markers, themed
 
 
+@drawing
 def diversity(table: pd.DataFrame) -> np.ndarray:
     """Draw accuracy and spread over the number of phrasings in tuning, a line per group of instructions.
 
@@ -43,6 +45,7 @@ def diversity(table: pd.DataFrame) -> np.ndarray:
     return axes
 
 
+@drawing
 def adversarial(table: pd.DataFrame) -> Axes:
     """Draw accuracy by family (rows) and kind of instruction (columns) as a heat map with numbers.
 
@@ -61,6 +64,7 @@ def adversarial(table: pd.DataFrame) -> Axes:
     return ax
 
 
+@drawing
 def sizes(table: pd.DataFrame) -> np.ndarray:
     """Draw gap and spread over the number of parameters; a dot is a run, the line the mean over seeds.
 
@@ -85,6 +89,7 @@ def sizes(table: pd.DataFrame) -> np.ndarray:
     return axes
 
 
+@drawing
 def frequency(table: pd.DataFrame) -> Axes:
     """Draw the gap of every family and run over how many training examples the family had.
 
@@ -105,6 +110,7 @@ def frequency(table: pd.DataFrame) -> Axes:
     return ax
 
 
+@drawing
 def compliance(table: pd.DataFrame) -> Axes:
     """Draw how often adversarial instructions are obeyed, by arm, one line of dots per kind of instruction.
 
@@ -129,6 +135,7 @@ def compliance(table: pd.DataFrame) -> Axes:
     return ax
 
 
+@drawing
 def lmentry(table: pd.DataFrame) -> Axes:
     """Draw robustness over accuracy, a dot per run; crosses are what shuffling the members of every set leaves.
 

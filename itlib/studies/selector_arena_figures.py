@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
+from itlib.drawing import drawing
 from itlib.figures import new_figure
 from itlib.studies.selector_arena import ARMS
 from itlib.theme import GREY, ONE_COLUMN, PALETTE, TWO_COLUMN, colours, markers, themed
@@ -16,6 +17,7 @@ GROUPS = tuple(dict.fromkeys(about.group for about in ARMS.values()))
 ENDS = {"high": ("o", "full"), "low": ("o", "none")}
 
 
+@drawing
 def ranked(table: pd.DataFrame) -> np.ndarray:
     """Draw every arm's difference to random, best on top, a panel per kind; a cross is that on an arm's targets.
 
@@ -51,6 +53,7 @@ def ranked(table: pd.DataFrame) -> np.ndarray:
     return axes
 
 
+@drawing
 def both_signs(ends: pd.DataFrame) -> np.ndarray:
     """Draw both ends of every score as differences to random, a panel per kind of pool.
 
@@ -83,6 +86,7 @@ def both_signs(ends: pd.DataFrame) -> np.ndarray:
     return axes
 
 
+@drawing
 def difficulty(examples: pd.DataFrame) -> np.ndarray:
     """Draw how IFD spreads by kind of corruption, a panel per scorer: median, half and nine tenths of the examples.
 
@@ -112,6 +116,7 @@ def difficulty(examples: pd.DataFrame) -> np.ndarray:
     return axes
 
 
+@drawing
 def overlap(shares: pd.DataFrame, kind: str) -> Axes:
     """Draw what share of their examples two arms have in common, as a heat map.
 
@@ -131,6 +136,7 @@ def overlap(shares: pd.DataFrame, kind: str) -> Axes:
     return ax
 
 
+@drawing
 def cost(table: pd.DataFrame) -> np.ndarray:
     """Draw gain over random against the cost of selecting and training, a panel per kind; the front has names.
 

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from itlib.claims.spectra_study import CHANGE, INTRUDERS, NOISE, RANK, SPAN, TUNED, TURNED
+from itlib.drawing import drawing
 from itlib.studies.spectra_study_tables import EPSILON, WHAT
 from itlib.theme import GREY, PALETTE, TWO_COLUMN, colours, markers, new_figure, themed
 
@@ -27,6 +28,7 @@ LINES = {
 PAPER = ((0.3, -33.3), (0.5, -25.2), (0.7, -33.2), (0.5, -19.8), (0.5, -13.7), (0.7, -28.2), (0.5, -24.4))
 
 
+@drawing
 def curves(table: pd.DataFrame) -> np.ndarray:
     """Draw counts per matrix over the threshold, a panel per arm and base, with both controls and the null band.
 
@@ -71,6 +73,7 @@ def curves(table: pd.DataFrame) -> np.ndarray:
     return axes[: len(panels)]
 
 
+@drawing
 def ranks(points: pd.DataFrame, band: pd.DataFrame, epsilon: float = EPSILON) -> np.ndarray:
     """Draw new directions per matrix over the rank, a line per rule of scale and a panel per base; a dot is a run.
 
@@ -106,6 +109,7 @@ def ranks(points: pd.DataFrame, band: pd.DataFrame, epsilon: float = EPSILON) ->
     return axes
 
 
+@drawing
 def effective_ranks(points: pd.DataFrame) -> np.ndarray:
     """Draw the effective rank of the change over the rank, both logarithmic, a line per rule; dotted: the rank itself.
 
@@ -131,6 +135,7 @@ def effective_ranks(points: pd.DataFrame) -> np.ndarray:
     return axes
 
 
+@drawing
 def forgetting(runs: pd.DataFrame, correlations: pd.DataFrame, *, score: str = "exact match") -> np.ndarray:
     """Draw forgetting and score of every run of the sweep over its count, and forgetting over the size of its change.
 
@@ -175,6 +180,7 @@ def forgetting(runs: pd.DataFrame, correlations: pd.DataFrame, *, score: str = "
     return axes
 
 
+@drawing
 def intervention(means: pd.DataFrame, runs: pd.DataFrame, *, score: str = "exact match") -> np.ndarray:
     """Draw what scaling a direction does to the loss on documents and to the score; thin lines are runs.
 

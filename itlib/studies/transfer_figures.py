@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from itlib.drawing import drawing
 from itlib.figures import new_figure
 from itlib.studies.transfer import IFD
 from itlib.theme import GREY, PALETTE, TWO_COLUMN, themed
@@ -17,6 +18,7 @@ CLEAN, CORRUPTED = PALETTE[0], PALETTE[3]
 MEASURE = {IFD: "spearman", "lp": "kendall"}  # the one its paper reports
 
 
+@drawing
 def scatter(examples: pd.DataFrame) -> np.ndarray:
     """Draw the scores of single examples under two scorers, a panel per score and pair, a row per kind of pool.
 
@@ -54,6 +56,7 @@ def scatter(examples: pd.DataFrame) -> np.ndarray:
     return axes
 
 
+@drawing
 def agreement(rows: pd.DataFrame) -> np.ndarray:
     """Draw how far every two scorers agree, a dot per seed and a bar at the mean, a panel per kind of pool.
 
@@ -81,6 +84,7 @@ def agreement(rows: pd.DataFrame) -> np.ndarray:
     return axes
 
 
+@drawing
 def scorers(points: pd.DataFrame) -> np.ndarray:
     """Draw the exact match of selections by who scored, a dot per run, a panel per selector and kind of pool.
 
@@ -108,6 +112,7 @@ def scorers(points: pd.DataFrame) -> np.ndarray:
     return axes
 
 
+@drawing
 def rounds(gains: pd.DataFrame, *, margin: float) -> Axes:
     """Draw what selecting in rounds gains on each tuned model, a dot per seed and a bar at the mean.
 

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Ellipse
 from matplotlib.ticker import NullLocator
 
+from itlib.drawing import drawing
 from itlib.labels import place_labels
 from itlib.stats import sign_flip_interval
 from itlib.theme import GREY, ONE_COLUMN, TWO_COLUMN, colours, markers, new_figure, themed
@@ -23,6 +24,7 @@ def short(arm: str) -> str:
     return " ".join(word.partition("=")[2] or word for word in arm.replace("_", " ").split())
 
 
+@drawing
 def parameters(table: pd.DataFrame, y_label: str = "exact match") -> Axes:
     """Draw score against trainable parameters, a named point per method; full tuning is a line with its interval.
 
@@ -33,6 +35,7 @@ def parameters(table: pd.DataFrame, y_label: str = "exact match") -> Axes:
     return _against(table, "trainable", "trained parameters", y_label, scale="log", intervals=True)
 
 
+@drawing
 def seconds(table: pd.DataFrame, y_label: str = "exact match") -> Axes:
     """Draw score against the median seconds of a run on the machine that ran it; arguments as in ``parameters``.
 
@@ -84,6 +87,7 @@ def _reference(ax: Axes, row: pd.DataFrame) -> None:
         ax.axhline(full.score, color=GREY, lw=0.7, zorder=0)
 
 
+@drawing
 def knowledge(table: pd.DataFrame, points: pd.DataFrame, before: float, y_label: str = "exact match") -> Axes:
     """Draw score against facts recalled, an arrow from the plain adapter to each start, and the region it may end in.
 
@@ -140,6 +144,7 @@ def _arrow(ax: Axes, start: pd.Series, row: tuple, colour: str) -> None:
         ax.add_patch(Ellipse(*where, angle=row.angle, fill=False, ec=colour, lw=0.7, zorder=2))
 
 
+@drawing
 def sparsity(table: pd.DataFrame, methods: pd.DataFrame, y_label: str = "exact match") -> Axes:
     """Draw the score of sparse arms against the numbers in training, their densities written beside them.
 
@@ -173,6 +178,7 @@ def sparsity(table: pd.DataFrame, methods: pd.DataFrame, y_label: str = "exact m
     return ax
 
 
+@drawing
 def placement(table: pd.DataFrame, y_label: str = "exact match") -> np.ndarray:
     """Draw scores in attention and in feed-forward layers, a line per seed, a panel per pair, the difference printed.
 
@@ -216,6 +222,7 @@ def _difference(differences: np.ndarray) -> str:
     return f"difference {differences.mean():+.3f}{interval}"
 
 
+@drawing
 def fractions(table: pd.DataFrame, model: str, small_model: str, y_label: str = "exact match") -> Axes:
     """Draw score against the share of the training data; the smaller model on all of it is a line with its interval.
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from itlib.drawing import drawing
 from itlib.figures import scaling_curves
 from itlib.studies.variety_views import Positions
 from itlib.theme import GREY, ONE_COLUMN, PALETTE, TWO_COLUMN, colours, in_order, markers, new_figure, themed
@@ -16,6 +17,7 @@ LABEL_STEP = 0.052  # height of a line of text as a share of the scale
 FAMILIES_LABEL = "families tuned on"
 
 
+@drawing
 def role_panels(curve: pd.DataFrame, points: pd.DataFrame, labels: Mapping[str, str]) -> np.ndarray:
     """Draw one panel per axis: score against its levels, one line per role, on one scale.
 
@@ -36,6 +38,7 @@ def role_panels(curve: pd.DataFrame, points: pd.DataFrame, labels: Mapping[str, 
     return axes
 
 
+@drawing
 def base_against_tuned(table: pd.DataFrame) -> Axes:
     """Draw every family at its accuracy in context (across) and after tuning (up), with the line where both agree."""
     with themed():
@@ -70,6 +73,7 @@ def _name_points(ax: Axes, group: pd.DataFrame, beside: float) -> None:
         ax.text(beside, height, row.family.replace("_", " "), va="center", fontsize=6)
 
 
+@drawing
 def two_positions(curve: pd.DataFrame, points: pd.DataFrame, found: Positions) -> Axes:
     """Draw held-out accuracy against tuned families, the bases' level in context, and what two papers say of each."""
     own, dots = (t[(t["axis"] == "families") & (t["role"] == "held out")] for t in (curve, points))

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, StrMethodFormatter
 
+from itlib.drawing import drawing
 from itlib.microworld.gates import FLAT_SPECTRUM
 from itlib.studies.world import fraction
 from itlib.studies.world_bases import DOCUMENT, LENIENT, SECOND
@@ -28,6 +29,7 @@ def _label(base: str) -> str:
     return base.replace("/seed-", "\nseed ").replace("-adamw", "\nadamw")
 
 
+@drawing
 def people(exposures: pd.DataFrame, recall: pd.DataFrame, main: str = "micro-1m") -> Figure:
     """Draw facts told per person beside recall by the same frequencies, one line per base of one size.
 
@@ -79,6 +81,7 @@ def _exposure_dots(ax: Axes, exposures: pd.DataFrame, frequencies: Sequence[floa
     ax.set_title("exposures, one mark per person", pad=5)
 
 
+@drawing
 def languages(recall: pd.DataFrame) -> Figure:
     """Draw recall of every relation in document form in both languages, one mark per base."""
     second = recall[recall["kind"] == SECOND]
@@ -98,6 +101,7 @@ def languages(recall: pd.DataFrame) -> Figure:
     return figure
 
 
+@drawing
 def base_heatmap(measured: pd.DataFrame) -> Figure:
     """Draw every family against every base: document form beside instructions, in percent of items."""
     kinds = {DOCUMENT: "continued in document form", LENIENT: "asked by instruction, lenient"}
@@ -130,6 +134,7 @@ def _write_cells(ax: Axes, values: np.ndarray) -> None:
         ax.text(column, row, text, ha="center", va="center", fontsize=5, color=colour)
 
 
+@drawing
 def pretraining(curves: pd.DataFrame, bases: pd.DataFrame) -> Figure:
     """Draw training loss over tokens, and the validation loss of every base against its parameters."""
     sizes = list(dict.fromkeys(bases["base"].map(size_of)))
@@ -160,6 +165,7 @@ def pretraining(curves: pd.DataFrame, bases: pd.DataFrame) -> Figure:
     return figure
 
 
+@drawing
 def spectra(exponents: pd.DataFrame) -> Figure:
     """Draw the power-law exponent of every matrix of every base; below the dashed line a spectrum is flat."""
     bases = list(dict.fromkeys(exponents["base"]))

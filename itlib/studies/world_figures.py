@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyBboxPatch, Patch, Rectangle
 from matplotlib.ticker import NullLocator
 
+from itlib.drawing import drawing
 from itlib.microworld import splits, track
 from itlib.microworld.families import FAMILIARITIES
 from itlib.studies.world import POOLS
@@ -20,6 +21,7 @@ _BOX = {"boxstyle": "round,pad=0.02,rounding_size=0.08", "lw": 0.6, "ec": GREY}
 _FAMILIES_PER_ROW = 5
 
 
+@drawing
 def world_picture(facts: pd.DataFrame, position: tuple[str, str, str]) -> Figure:
     """Draw facts as a tree from left to right (columns subject, relation, object), and one track position below."""
     with themed():
@@ -91,6 +93,7 @@ def _track_board(ax: Axes, position: tuple[str, str, str]) -> None:
     ax.set_axis_off()
 
 
+@drawing
 def family_map(table: pd.DataFrame) -> Figure:
     """Draw every family as a label in the row of its category, with colour and marker of its familiarity."""
     paint, shape = colours(FAMILIARITIES), markers(FAMILIARITIES)
@@ -115,6 +118,7 @@ def family_map(table: pd.DataFrame) -> Figure:
     return figure
 
 
+@drawing
 def split_counts(counts: pd.DataFrame) -> Figure:
     """Draw how many operands every family has in each split, on a logarithmic scale, in two columns of families."""
     paint, shape = colours(splits.SPLITS), markers(splits.SPLITS)
@@ -137,6 +141,7 @@ def split_counts(counts: pd.DataFrame) -> Figure:
     return figure
 
 
+@drawing
 def overlap_matrices(shared: pd.DataFrame) -> Figure:
     """Draw one matrix per kind of thing counted: what two splits share; a split shares everything with itself."""
     kinds = list(dict.fromkeys(shared["what"]))
@@ -159,6 +164,7 @@ def overlap_matrices(shared: pd.DataFrame) -> Figure:
     return figure
 
 
+@drawing
 def pool_compositions(parts: pd.DataFrame) -> Figure:
     """Draw how many examples of every family four pools hold, and how many are repeated or corrupted."""
     pools, names = list(POOLS), list(dict.fromkeys(parts["family"]))
@@ -181,6 +187,7 @@ def pool_compositions(parts: pd.DataFrame) -> Figure:
     return figure
 
 
+@drawing
 def voices(tokens: pd.DataFrame) -> Figure:
     """Draw one content in every wording and style: content white on dark, wording on grey, style slanted and bare."""
     looks = {

@@ -229,3 +229,46 @@ def test_mistakes_are_refused_in_one_line_naming_the_key(changes, message):
     with pytest.raises(InputError, match=message) as caught:
         build(DecodingParams, changes, where="test")
     assert "\n" not in str(caught.value)
+
+
+def answered(spec, right):
+    """A run that got these items of two families right, by family and number."""
+    items = tuple(
+        (f"{name}-{i}", name, "words", "latent", "", float(i in right[name]), None, None, 1.0, 2, 4, "")
+        for name in ("f", "g")
+        for i in range(20)
+    )
+    return RunResult(resolve(spec), "done", items)
+
+
+def test_mcnemar_by_task_by_hand():
+    """Family f gains eight items and loses none: p is 2 / 2^8. Family g gains one and loses one: p is 1."""
+    p = params(seeds=(0,), contrast_weights=(-0.3,))
+    arms = decoding.designs(p, SETTING)
+    plain = answered(arms["tuned"][0], {"f": range(5), "g": range(5)})
+    after = {"f": range(13), "g": [0, 1, 2, 3, 10]}
+    contrast = [answered(spec, after) for spec in arms["contrast"]]
+    rows = decoding_tables.by_task({"tuned": [plain], "contrast": contrast}, p)
+    assert set(rows["kind"]) == {"opposite", "null", "random", "truncated"} and len(rows) == 8
+    table = rows[rows["kind"] == "opposite"].set_index("family")
+    assert table.loc["f", ["gained", "lost"]].tolist() == [8, 0] and table.loc["f", "p"] == pytest.approx(2 / 2**8)
+    assert table.loc["g", ["gained", "lost"]].tolist() == [1, 1] and table.loc["g", "p"] == 1.0
+    assert table.loc["f", "log_odds"] == pytest.approx(np.log(8.5 / 0.5)) and table.loc["g", "log_odds"] == 0.0
+    pooled = decoding_tables.over_tasks(rows).set_index("kind").loc["opposite"]
+    assert pooled["families"] == 2 and pooled["better"] == 1 and pooled["worse"] == 0
+    low, high = pooled["interval"]
+    assert low < pooled["odds"] < high and 1 < pooled["odds"] < 17
+
+
+def test_equal_effects_pool_as_inverse_variances():
+    rows = pd.DataFrame({"kind": "null", "family": list("abc"), "gained": [9, 9, 9], "lost": [4, 4, 4], "p": 0.3})
+    rows = rows.assign(log_odds=np.log(2.0), variance=0.3)
+    found = decoding_tables.over_tasks(rows).iloc[0]
+    assert found["odds"] == pytest.approx(2.0) and found["spread"] == pytest.approx(0.0, abs=1e-6)
+    assert found["interval"] == pytest.approx(tuple(np.exp(np.log(2.0) + np.array([-1, 1]) * 1.959964 * np.sqrt(0.1))))
+
+
+def test_without_any_change_there_is_no_interval():
+    rows = pd.DataFrame({"kind": "null", "family": ["a"], "gained": [0], "lost": [0], "p": [1.0]})
+    found = decoding_tables.over_tasks(rows.assign(log_odds=0.0, variance=4.0)).iloc[0]
+    assert found["families"] == 0 and np.isnan(found["odds"])
