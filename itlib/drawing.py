@@ -124,7 +124,12 @@ def _encoded(value: Any, name: str, frames: dict[str, pd.DataFrame]) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else {"float": repr(value)}
     if isinstance(value, pd.DataFrame):
-        return {"frame": _kept(value, name, frames)}
+        apart = [column for column in value.columns if any(map(_is_ours_object, value[column]))]
+        kept = {"frame": _kept(value.drop(columns=apart), name, frames)}
+        if not apart:
+            return kept
+        columns = [[c, _encoded(list(value[c]), f"{name}.{c}", frames)] for c in apart]
+        return {"joined": kept, "columns": columns, "order": list(value.columns)}
     if isinstance(value, pd.Series):
         return {"series": _kept(value.to_frame("value"), name, frames), "name": _encoded(value.name, name, frames)}
     if isinstance(value, np.ndarray):
@@ -136,7 +141,7 @@ def _encoded(value: Any, name: str, frames: dict[str, pd.DataFrame]) -> Any:
     if isinstance(value, Mapping):
         pairs = enumerate(value.items())
         return {"mapping": [[_encoded(k, name, frames), _encoded(v, f"{name}.{i}", frames)] for i, (k, v) in pairs]}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type) and _is_ours(type(value).__module__):
+    if _is_ours_object(value):
         held = {f.name: _encoded(getattr(value, f.name), f"{name}.{f.name}", frames) for f in dataclasses.fields(value)}
         return {"object": f"{type(value).__module__}:{type(value).__name__}", "fields": held}
     raise TypeError(f"{name}: {type(value).__name__} cannot be kept for drawing again")
@@ -160,6 +165,11 @@ def _decoded(value: Any, folder: Path) -> Any:
         return tuple(inner) if kind == "tuple" else inner
     if kind == "mapping":
         return {_decoded(key, folder): _decoded(item, folder) for key, item in content}
+    if "joined" in value:
+        frame = _decoded(value["joined"], folder)
+        for column, content in value["columns"]:
+            frame[column] = pd.Series(_decoded(content, folder), index=frame.index, dtype=object)
+        return frame[value["order"]]
     if "series" in value:
         return _frame(folder, value["series"])["value"].rename(_decoded(value["name"], folder))
     if "array" in value:
@@ -174,6 +184,10 @@ def _frame(folder: Path, name: str) -> pd.DataFrame:
     if Path(name).name != name or name.startswith("."):
         raise InputError(f"{folder / FILE}: '{name}' is no plain file name")
     return pd.read_parquet(folder / f"{name}.parquet")
+
+
+def _is_ours_object(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type) and _is_ours(type(value).__module__)
 
 
 def _is_ours(module: str) -> bool:

@@ -4,6 +4,9 @@ Matrix products, norms and activations run over the real tokens of a batch, one 
 small part of the work at the lengths of instructions, looks at one example at a time: its queries, keys and values are
 put into a rectangle for the product and taken out again, so that no token ever sees another example. It is an
 attention kernel by the name "packed" beside those of the library; a batch that comes padded goes through "sdpa".
+
+The kernel "trimmed" is the same with a last layer that goes on, after its attention, only with tokens whose outputs are
+read: nothing looks at the others any more. A loss on responses reads about every tenth.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 KERNEL = "packed"
+TRIMMED = "trimmed"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +35,7 @@ class Rectangle:
         token_at: Shape (n_rows * longest,): the packed token at each place, any token where the row has ended.
         place_of: Shape (n_tokens,): the place of each packed token.
         future: Shape (longest, longest): minus infinity where a key lies after its query, else 0.
+        kept: The packed tokens whose outputs are read, for a model that trims its last layer; None for all.
     """
 
     n_rows: int
@@ -38,11 +43,37 @@ class Rectangle:
     token_at: torch.Tensor
     place_of: torch.Tensor
     future: torch.Tensor
+    kept: torch.Tensor | None = None
 
 
 def is_packed(model: Any) -> bool:
-    """Return whether a model was loaded with this kernel and takes packed batches."""
-    return getattr(model.config, "_attn_implementation", None) == KERNEL and not virtual_tokens(model)
+    """Return whether a model was loaded with one of these kernels and takes packed batches."""
+    return getattr(model.config, "_attn_implementation", None) in (KERNEL, TRIMMED) and not virtual_tokens(model)
+
+
+def is_trimmed(model: Any) -> bool:
+    """Return whether the last layer of a model can leave out tokens whose outputs are not read."""
+    return getattr(model.config, "_attn_implementation", None) == TRIMMED
+
+
+def trim(model: Any) -> None:
+    """Let the last layer of a Llama leave out tokens, in place; weights and their names stay as they are."""
+    last = model.model.layers[-1]
+    last.__class__ = _trimmed(type(last))
+
+
+@functools.cache
+def _trimmed(layer: type) -> type:
+    class Trimmed(layer):
+        def forward(self, hidden_states: torch.Tensor, **settings: Any) -> torch.Tensor:
+            rectangle = settings.get("rectangle")
+            if rectangle is None or rectangle.kept is None:
+                return super().forward(hidden_states, **settings)
+            mixed, _ = self.self_attn(hidden_states=self.input_layernorm(hidden_states), **settings)
+            states = (hidden_states + mixed).index_select(1, rectangle.kept)
+            return states + self.mlp(self.post_attention_layernorm(states))
+
+    return Trimmed
 
 
 def virtual_tokens(model: Any) -> int:
@@ -57,8 +88,11 @@ def leading_outputs(model: Any) -> int:
     return 0 if getattr(config, "peft_type", "") == "PREFIX_TUNING" else virtual_tokens(model)
 
 
-def packed(rows: Sequence[np.ndarray], device: Any) -> dict[str, Any]:
-    """Return the arguments of a forward pass over token rows of any length, each row attending to itself alone."""
+def packed(rows: Sequence[np.ndarray], device: Any, kept: Any = None) -> dict[str, Any]:
+    """Return the arguments of a forward pass over token rows of any length, each row attending to itself alone.
+
+    With ``kept`` a model that is trimmed gives outputs for these packed tokens only, in their order.
+    """
     import torch
 
     lengths = np.array([len(row) for row in rows])
@@ -71,6 +105,7 @@ def packed(rows: Sequence[np.ndarray], device: Any) -> dict[str, Any]:
         token_at=torch.as_tensor(np.where(real, starts[:, None] + columns, 0).ravel(), device=device),
         place_of=torch.as_tensor(np.flatnonzero(real.ravel()), device=device),
         future=torch.full((len(columns), len(columns)), float("-inf"), device=device).triu(1),
+        kept=kept,
     )
     return {
         "input_ids": torch.as_tensor(np.concatenate(rows).astype(np.int64), device=device)[None],
@@ -94,12 +129,13 @@ def keeps_rows_apart(model: Any) -> bool:
 
 @functools.cache
 def register_kernel() -> None:
-    """Make the kernel known to the library; needed before a model is loaded with it."""
+    """Make the kernels known to the library; needed before a model is loaded with one."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
-    AttentionInterface.register(KERNEL, _attention)
-    AttentionMaskInterface.register(KERNEL, sdpa_mask)
+    for name in (KERNEL, TRIMMED):
+        AttentionInterface.register(name, _attention)
+        AttentionMaskInterface.register(name, sdpa_mask)
 
 
 def _attention(

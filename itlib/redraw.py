@@ -85,7 +85,8 @@ def _png_text(path: Path) -> str:
 
 def _svg_text(path: Path) -> str:
     description = "{http://purl.org/dc/elements/1.1/}description"
-    return next(element.text for element in ElementTree.parse(path).iter(description)) or ""
+    found = [element.text or "" for element in ElementTree.parse(path).iter(description)]
+    return found[0]
 
 
 def _pdf_text(path: Path) -> str:

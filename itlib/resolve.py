@@ -22,7 +22,7 @@ from itlib.models._quantized import NO_QUANTIZATION, QUANTIZATIONS
 from itlib.objectives import check_objective, written_options
 from itlib.options import OPTION_SCORES
 from itlib.ordering import NEEDS_FAMILIES, NEEDS_SECOND_PART, ORDERS, kept_count
-from itlib.packing import KERNEL
+from itlib.packing import KERNEL, TRIMMED
 from itlib.probes import SPACINGS, probe_evaluation
 from itlib.registry import (
     Registry,
@@ -51,7 +51,7 @@ SPLITS = ("dev", "test")
 ANSWERS = ("teacher_forced", "generated")
 INITIALISATIONS = ("pretrained", "random")
 DEVICES = ("cpu", "cuda")
-STEERABLE = ("sdpa", "eager", KERNEL)
+STEERABLE = ("sdpa", "eager", KERNEL, TRIMMED)
 MOST_EXAMPLES = 10**9  # examples seen in one run; more is a slip of the keyboard
 MOST_TOKENS = 10**12
 MOST_PRETRAINING = 0.9

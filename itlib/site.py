@@ -148,10 +148,9 @@ def _notebook(folder: Path, out: Path) -> str:
 
 def _shell(title: str, body: str) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
 
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    return environment.get_template("notebook.html").render(title=title, body=Markup(body))  # noqa: S704 - nbconvert's
+    return environment.get_template("notebook.html").render(title=title, body=body)
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import numpy as np
 from itlib.batching import pad_right
 from itlib.encoder_decoder import answer_logits, is_encoder_decoder
 from itlib.ordering import Traits, training_steps
-from itlib.packing import is_packed, leading_outputs, packed
+from itlib.packing import is_packed, is_trimmed, leading_outputs, packed
 from itlib.spec import TrainSpec
 from itlib.template import Encoded
 
@@ -85,9 +85,11 @@ def response_logits(model: Any, batch: Sequence[Encoded], pad_id: int) -> tuple[
     masks = [np.concatenate([[False], e.response_mask[1:]]) for e in batch]
     row_of = np.repeat(np.arange(len(batch)), [mask.sum() for mask in masks])
     if is_packed(model):
-        arguments = packed([e.input_ids for e in batch], device)
         places = torch.as_tensor(np.flatnonzero(np.concatenate(masks)), device=device)
-        logits = model(**arguments, logits_to_keep=places - 1).logits[0]
+        before = places - 1
+        trimmed = is_trimmed(model)
+        arguments = packed([e.input_ids for e in batch], device, kept=before if trimmed else None)
+        logits = model(**arguments, logits_to_keep=0 if trimmed else before).logits[0]  # 0 asks for all that is left
         return logits.float(), arguments["input_ids"][0, places], row_of
     input_ids = torch.as_tensor(pad_right([e.input_ids for e in batch], pad_id), device=device)
     logits, places = padded_logits(model, input_ids, pad_right(masks, 0).astype(bool))

@@ -19,7 +19,7 @@ STABLE = {TUNED: 0.6, PROMPTED: 0.8}
 def planted(levels=LEVELS, stable=STABLE, seeds=range(8)):
     rows = []
     for seed, arm in itertools.product(seeds, (TUNED, PROMPTED)):
-        shift = 0.004 * (seed - 3.5) * (1 if arm == TUNED else -1)
+        shift = 0.003 * (seed - 3.5) * (1 if arm == TUNED else -1)
         inside, outside = levels[arm]
         for (family, role), which in itertools.product(FAMILIES.items(), ("observed", "unobserved_wrapper")):
             value = {"tuned": inside, "held out": outside}[role] + (0.1 if family in ("swap", "longer") else -0.1)

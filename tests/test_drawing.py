@@ -38,12 +38,15 @@ def test_every_kind_of_argument_comes_back(tmp_path):
         "plain": [1, 2.5, "text", None, True, np.float64(0.25), float("inf")],
         "pair": (0, (1, 2)),
         "position": position,
+        "objects": FRAME[["n"]].assign(position=[position, None], last=1),
     }
     found = back(given, tmp_path)
     columns = ["text", "n", "x", "flag"]
     pd.testing.assert_frame_equal(found["frame"][columns], FRAME[columns])
     assert [tuple(pair) for pair in found["frame"]["pair"]] == list(FRAME["pair"])
     pd.testing.assert_frame_equal(found["named"]["b"], FRAME[["n"]])
+    assert list(found["objects"].columns) == ["n", "position", "last"] and list(found["objects"].index) == [4, 7]
+    assert list(found["objects"]["position"]) == [position, None]
     assert found["array"].tolist() == given["array"].tolist() and found["array"].shape == (2, 3)
     pd.testing.assert_series_equal(found["series"], given["series"])
     assert found["plain"] == given["plain"] and found["pair"] == given["pair"] and found["position"] == position

@@ -160,7 +160,7 @@ def test_weights_asked_for_later_are_made_later(tmp_path):
     assert store.weights(spec) is not None
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager", "packed"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager", "packed", "trimmed"])
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_kept_weights_give_the_same_bits(tmp_path, attention, method):
     store = Store(tmp_path)

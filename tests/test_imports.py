@@ -17,8 +17,8 @@ ANALYSIS = (
     "arms", "roles", "early_stopping", "frame", "positions", "stats", "scaling", "curvefit", "signflip",
     "tables", "figures", "claims", "report", "external_scores", "scores_file", "robustness", "instruction_table",
     "drop_rate", "survival", "similarity", "lmentry", "frontier", "calibration",
-    "verdict_rates", "declared", "verify", "claims_ledger", "claims_ledger_figures", "drawing", "redraw", "figure_checks",
-    "site",
+    "verdict_rates", "declared", "verify", "claims_ledger", "claims_ledger_figures", "drawing", "redraw",
+    "figure_checks", "site",
 )  # fmt: skip
 EXECUTION = (
     "batching", "constraints", "contrast", "decoding", "engines", "evaluate", "execute", "generate", "harness",

@@ -25,7 +25,7 @@ LOCK = (ROOT / "requirements.lock").read_text()
 PIN = re.compile(r"([a-z0-9][a-z0-9.-]*)==([^ ]+)((?: --hash=sha256:[0-9a-f]{64})*)")
 # Needed by others at run time, imported by none of our modules.
 NOT_IMPORTED = {"accelerate", "seaborn", "jupyterlab", "ipykernel", "safetensors", "statsmodels", "nbformat"}
-IMPORT_NAMES = {"pyyaml": "yaml"}
+IMPORT_NAMES = {"pyyaml": "yaml", "pillow": "PIL"}
 CUDA = ("nvidia-", "cuda-", "triton")
 
 

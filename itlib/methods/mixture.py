@@ -19,6 +19,7 @@ from itlib.methods import KEY, Method, Setting
 from itlib.methods._changed import WEIGHTS
 from itlib.methods._peft import FEEDFORWARD
 from itlib.models._adapter import write_adapter_base
+from itlib.packing import KERNEL, is_trimmed
 from itlib.registry import methods
 from itlib.spec import MethodSpec, ModelSpec
 
@@ -53,6 +54,8 @@ class Mixture(Method):
         names = [name for name, _ in matrices(model) if name.split(".")[-1] in FEEDFORWARD]
         if not names:
             raise InputError(f"method: '{spec.method}' needs layers named {', '.join(FEEDFORWARD)}")
+        if is_trimmed(model):
+            model.config._attn_implementation = KERNEL  # the balance of experts looks at every token of the last layer
         for name in names:
             parent, _, last = name.rpartition(".")
             layer = model.get_submodule(name)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from itlib.encoder_decoder import KINDS
 from itlib.errors import InputError, did_you_mean
 from itlib.models._quantized import NO_QUANTIZATION, quantized
-from itlib.packing import KERNEL, keeps_rows_apart, register_kernel
+from itlib.packing import KERNEL, TRIMMED, keeps_rows_apart, register_kernel, trim
 from itlib.segments import ENCODER_DECODER_TEMPLATE
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-ATTENTION = ("sdpa", "eager", "flash_attention_2", "flex_attention", KERNEL)
+ATTENTION = ("sdpa", "eager", "flash_attention_2", "flex_attention", KERNEL, TRIMMED)
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _OTHER_FILES = (
@@ -212,9 +212,10 @@ def load_folder(
 
     logging.disable_progress_bar()
     encoder_decoder = is_encoder_decoder(folder)
-    if attention == KERNEL and encoder_decoder:
-        raise InputError(f"attention: '{KERNEL}' is for causal models; use sdpa for the encoder-decoder {folder}")
-    if attention == KERNEL:
+    ours = attention in (KERNEL, TRIMMED)
+    if ours and encoder_decoder:
+        raise InputError(f"attention: '{attention}' is for causal models; use sdpa for the encoder-decoder {folder}")
+    if ours:
         register_kernel()
     kind = AutoModelForSeq2SeqLM if encoder_decoder else AutoModelForCausalLM
     try:
@@ -237,8 +238,14 @@ def load_folder(
         raise InputError(f"{folder} lacks {len(missing)} weights that its config asks for, first {missing[0]}")
     _fit_tokenizer(folder, tokenizer, model)
     model.eval()
-    if attention == KERNEL and not keeps_rows_apart(model):
-        raise InputError(f"attention: '{KERNEL}' mixes rows in a model of type {model.config.model_type}; use sdpa")
+    if attention == TRIMMED:
+        if model.config.model_type != "llama":
+            raise InputError(
+                f"attention: '{TRIMMED}' is for Llamas, {folder} is a {model.config.model_type}; use packed"
+            )
+        trim(model)
+    if ours and not keeps_rows_apart(model):
+        raise InputError(f"attention: '{attention}' mixes rows in a model of type {model.config.model_type}; use sdpa")
     return model, tokenizer
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from itlib.errors import InputError
 from itlib.microworld.lexicon import ASSETS
 from itlib.models._folder import count_parameters
-from itlib.packing import KERNEL, register_kernel
+from itlib.packing import KERNEL, TRIMMED, register_kernel, trim
 from itlib.registry import models
 from itlib.spec import ModelSpec
 
@@ -69,7 +69,7 @@ class MicroModel:
         from itlib.microworld import tokenizer
 
         self._check(model)
-        if model.attention == KERNEL:
+        if model.attention in (KERNEL, TRIMMED):
             register_kernel()
         content = {path: read_pinned(path) for path in self._paths(model)}
         folder = self._folder(model)
@@ -80,6 +80,8 @@ class MicroModel:
         tensors = load_tensors(content[f"{folder}/model.safetensors"])
         tensors.setdefault("lm_head.weight", tensors["model.embed_tokens.weight"])  # tied, so stored once
         loaded.load_state_dict(tensors, strict=True)
+        if model.attention == TRIMMED:
+            trim(loaded)
         return loaded.float().eval(), tokenizer.load()
 
     def parameters(self, model: ModelSpec) -> int:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from itlib.errors import InputError
 from itlib.microworld.noisy_instructions import KINDS
-from itlib.packing import KERNEL
+from itlib.packing import TRIMMED
 from itlib.perturbations.sentence import MOST_SENTENCES
 from itlib.result import RunResult
 from itlib.schema import param
@@ -51,7 +51,7 @@ DISTRACTOR = "irrelevant_sentences"
 class DecodingParams(ChosenParams):
     """Parameters of ``03c_decoding``."""
 
-    cpu_kernel: ClassVar[str] = KERNEL
+    cpu_kernel: ClassVar[str] = TRIMMED
 
     n_train: int = param(16, help="training examples of the one model per seed", minimum=1)
     contrast_weights: tuple[float, ...] = param((-0.3,), help="of the noisy logits", exclusive_minimum=-1, maximum=1)

@@ -58,9 +58,9 @@ def gains(frame: pd.DataFrame, params: DecodingParams, metric: str = METRIC) -> 
 def by_task(results: Mapping[str, Sequence[RunResult]], params: DecodingParams) -> pd.DataFrame:
     """Return what contrasting changes item by item at the judged weight: one row per kind and family.
 
-    Columns: ``kind``, ``family``, ``gained`` (items right with the contrast only), ``lost`` (right without it only), the
-    exact McNemar ``p``, and the logarithm of the odds of gaining over losing with its variance (half an item added to
-    either). Items are those of all seeds: a seed asks the same questions of another model.
+    Columns: ``kind``, ``family``, ``gained`` (items right with the contrast only), ``lost`` (right without it only),
+    the exact McNemar ``p``, and the logarithm of the odds of gaining over losing with its variance (half an item added
+    to either). Items are those of all seeds: a seed asks the same questions of another model.
     """
     plain = {run.spec.seed: _right(run) for run in results["tuned"] if run.status == "done"}
     rows = []
@@ -87,9 +87,9 @@ def over_tasks(rows: pd.DataFrame) -> pd.DataFrame:
     """Return, per kind, the odds of gaining over losing an item by a random-effects mean over families.
 
     Columns: ``kind``, ``odds``, its 95 % ``interval`` (DerSimonian and Laird), ``spread`` (standard deviation of the
-    logarithm between families), ``families`` with any change, and how many are ``better`` or ``worse`` by McNemar's test
-    after Holm's correction. Families without a change say nothing and are left out; with fewer than two of them there
-    is no interval.
+    logarithm between families), ``families`` with any change, and how many are ``better`` or ``worse`` by McNemar's
+    test after Holm's correction. Families without a change say nothing and are left out; with fewer than two of them
+    there is no interval.
     """
     found = []
     for kind, group in rows.groupby("kind", sort=False):
@@ -99,7 +99,8 @@ def over_tasks(rows: pd.DataFrame) -> pd.DataFrame:
         row = {"kind": kind, "odds": np.nan, "interval": (np.nan, np.nan), "spread": np.nan, "families": len(group)}
         if len(group) > 1:
             pooled = combine_effects(group["log_odds"].to_numpy(), group["variance"].to_numpy(), method_re="dl")
-            mean, low, high = pooled.summary_frame().loc["random effect", ["eff", "ci_low", "ci_upp"]].astype(float)
+            which = "random effect" if pooled.tau2 > 0 else "fixed effect"  # alike beyond chance: one effect for all
+            mean, low, high = pooled.summary_frame().loc[which, ["eff", "ci_low", "ci_upp"]].astype(float)
             row |= {"odds": np.exp(mean), "interval": (float(np.exp(low)), float(np.exp(high)))}
             row["spread"] = float(np.sqrt(max(pooled.tau2, 0.0)))
         found.append(row | {"better": int((significant & up).sum()), "worse": int((significant & ~up).sum())})

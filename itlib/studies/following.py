@@ -20,7 +20,7 @@ from itlib.errors import InputError, did_you_mean
 from itlib.injections import PLACES
 from itlib.microworld import world
 from itlib.microworld.families.chains import LENGTHS
-from itlib.packing import KERNEL
+from itlib.packing import TRIMMED
 from itlib.result import RunResult
 from itlib.schema import param
 from itlib.spec import RunSpec, with_fields
@@ -68,7 +68,7 @@ CHAIN_TOKENS = 64  # of an answer: five steps of eight tokens and four separator
 class FollowingParams(ChosenParams):
     """Parameters of ``03e_following``. ``budget`` is the length of instruction tuning and of the dev runs."""
 
-    cpu_kernel: ClassVar[str] = KERNEL
+    cpu_kernel: ClassVar[str] = TRIMMED
 
     tasks: tuple[str, ...] = param(("longer",), help="families that are tuned alone and attacked")
     task_size: int = param(16, help="training examples of a task", minimum=1)

@@ -17,7 +17,7 @@ import pandas as pd
 from itlib.augmentations.noise_phases import TRANSFORMS
 from itlib.errors import InputError
 from itlib.frame import probe_frame
-from itlib.packing import KERNEL
+from itlib.packing import TRIMMED
 from itlib.result import RunResult
 from itlib.schema import param
 from itlib.spec import RunSpec, with_fields
@@ -62,7 +62,7 @@ N_PHASES = 4
 class NoiseParams(ChosenParams):
     """Parameters of ``03d_noise``. ``budget`` is the length of the dev runs; phases have their own."""
 
-    cpu_kernel: ClassVar[str] = KERNEL
+    cpu_kernel: ClassVar[str] = TRIMMED
 
     question_families: tuple[str, ...] = param(
         ("category", "colour", "size", "job"), help="families of one word from few, answered in a sentence"

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from itlib.errors import InputError
-from itlib.packing import KERNEL
+from itlib.packing import TRIMMED
 from itlib.resolve import resolve
 from itlib.result import RunResult
 from itlib.schema import param
@@ -57,7 +57,7 @@ UNTUNED, RANDOM, FULL = "untuned", "random", "full"
 class OwnSelectionParams(ChosenParams):
     """Parameters of ``02f_own_data``."""
 
-    cpu_kernel: ClassVar[str] = KERNEL
+    cpu_kernel: ClassVar[str] = TRIMMED
 
     pool_size: int = param(100, help="examples in the micro-world pool; a file is always taken whole", minimum=2)
     selectors: tuple[str, ...] = param(

@@ -17,7 +17,7 @@ from itlib.errors import InputError
 from itlib.frame import item_frame
 from itlib.microworld import world
 from itlib.microworld.phrasings import phrasings
-from itlib.packing import KERNEL
+from itlib.packing import TRIMMED
 from itlib.registry import families as registry
 from itlib.result import RunResult
 from itlib.schema import param
@@ -57,7 +57,7 @@ ACCURACY, SIMILARITY = "accuracy", "similarity"
 class PromptingParams(ChosenParams):
     """Parameters of ``03f_prompting``."""
 
-    cpu_kernel: ClassVar[str] = KERNEL
+    cpu_kernel: ClassVar[str] = TRIMMED
 
     shots: tuple[int, ...] = param((0, 2), help="demonstrations given to the untuned base, one arm each", minimum=0)
     sizes: tuple[int, ...] = param((16, 64), help="training examples of the tuned models, one arm each", minimum=1)

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from itlib.errors import InputError
 from itlib.grid import grid
-from itlib.packing import KERNEL
+from itlib.packing import TRIMMED
 from itlib.registry import perturbations
 from itlib.resolve import MOST_VIRTUAL_TOKENS
 from itlib.result import RunResult
@@ -69,7 +69,7 @@ UNTUNED, AGAIN, PARAPHRASES = "untuned", "full again", "paraphrases"
 class RemediesParams(StudyParams):
     """Parameters of ``03b_remedies``."""
 
-    cpu_kernel: ClassVar[str] = KERNEL
+    cpu_kernel: ClassVar[str] = TRIMMED
 
     eval_phrasing_set: str = param(
         "unobserved", help="phrasings that count as new; no pool has them", choices=("unobserved", "unobserved_wrapper")

@@ -19,7 +19,7 @@ from itlib.errors import InputError
 from itlib.frame import item_frame
 from itlib.microworld import world
 from itlib.models import resolve_name
-from itlib.packing import KERNEL
+from itlib.packing import TRIMMED
 from itlib.registry import families as registry
 from itlib.registry import models
 from itlib.result import RunResult
@@ -63,7 +63,7 @@ UNTUNED, IMBALANCED = "untuned", "imbalanced"
 class RobustnessParams(ChosenParams):
     """Parameters of ``03_robustness``."""
 
-    cpu_kernel: ClassVar[str] = KERNEL
+    cpu_kernel: ClassVar[str] = TRIMMED
 
     n_train: int = param(64, help="training examples", minimum=1)
     phrasings: tuple[int, ...] = param((1, 4), help="phrasings per family that tuning shows, one arm each", minimum=1)

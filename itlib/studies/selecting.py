@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from itlib.errors import InputError
 from itlib.grid import grid
 from itlib.microworld import world
-from itlib.packing import KERNEL
+from itlib.packing import TRIMMED
 from itlib.registry import selectors
 from itlib.resolve import resolve
 from itlib.result import RunResult
@@ -32,7 +32,7 @@ CORRUPTIONS = ("wrong", "mismatched", "truncated", "duplicate")
 class SelectingParams(ChosenParams):
     """Parameters shared by the notebooks of study 2."""
 
-    cpu_kernel: ClassVar[str] = KERNEL
+    cpu_kernel: ClassVar[str] = TRIMMED
 
     kinds: tuple[str, ...] = param(("noisy", "redundant"), help="kinds of pools", choices=KINDS)
     n_train: int = param(16, help="examples that a selector takes", minimum=1)

@@ -25,7 +25,7 @@ from itlib.grid import grid
 from itlib.methods import method_of
 from itlib.methods._peft import ATTENTION, FEEDFORWARD
 from itlib.models._quantized import NO_QUANTIZATION, QUANTIZATIONS
-from itlib.packing import KERNEL
+from itlib.packing import TRIMMED
 from itlib.registry import methods
 from itlib.result import RunResult
 from itlib.schema import param
@@ -43,7 +43,7 @@ Rates = Mapping[str, float]
 class TunedArmsParams(StudyParams):
     """Parameters of studies that compare tuning methods."""
 
-    cpu_kernel: ClassVar[str] = KERNEL
+    cpu_kernel: ClassVar[str] = TRIMMED
 
     seeds: tuple[int, ...] = param((0, 1), help="replicates: base, pool, subset, order, initialisation", minimum=0)
     n_train: int = param(40, help="training examples", minimum=1)

@@ -21,7 +21,7 @@ from itlib.errors import InputError
 from itlib.fairness import EQUAL
 from itlib.methods import method_of
 from itlib.models import resolve_name
-from itlib.packing import KERNEL
+from itlib.packing import TRIMMED
 from itlib.registry import methods, models, sources
 from itlib.result import RunResult
 from itlib.schema import coerce, param
@@ -241,7 +241,7 @@ def _of_model(params: TuningMethodsParams, base: RunSpec, name: str) -> RunSpec:
     """Return a spec with another base model, with the kernel that our own models have on a CPU and others do not."""
     spec = with_fields(base, model_path="", model_revision="", **resolve_name(name))
     shipped = hasattr(models.get(spec.base.model), "base_seeds") and spec.device == "cpu"
-    return with_fields(spec, attention=KERNEL if shipped else RunSpec().base.attention)
+    return with_fields(spec, attention=TRIMMED if shipped else RunSpec().base.attention)
 
 
 def candidates(params: TuningMethodsParams) -> list[RunSpec]:

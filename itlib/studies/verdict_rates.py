@@ -10,7 +10,7 @@ import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from itlib import verdict_rates as core
 from itlib.engines import spread
 from itlib.errors import InputError
 from itlib.frame import REFERENCE, item_frame, run_frame
+from itlib.packing import TRIMMED
 from itlib.result import RunResult
 from itlib.schema import param
 from itlib.selected import scores
@@ -59,6 +60,8 @@ REAL, NORMAL = "pairs of runs", "normal"
 @dataclass(frozen=True)
 class VerdictRatesParams(ChosenParams):
     """Parameters of ``90b_verdict_rates``."""
+
+    cpu_kernel: ClassVar[str] = TRIMMED
 
     base_seed: int = param(0, help="-1: seed i tunes shipped base i; else this base for all seeds", minimum=-1)
     seeds: tuple[int, ...] = param(

@@ -106,7 +106,7 @@ def test_the_cpu_profile_costs_what_its_file_says():
     n_models, n_all = len(arms["tuned"]), sum(map(len, arms.values()))
     text = (project_root() / "params" / "cpu" / "03c_decoding.yaml").read_text()
     assert f"{n_models} models of 150 steps and {n_all - n_models} further evaluations" in text
-    assert {spec.base.attention for spec in specs(arms)} == {"packed"}
+    assert {spec.base.attention for spec in specs(arms)} == {"trimmed"}
 
 
 def test_no_dose_is_asked_twice():

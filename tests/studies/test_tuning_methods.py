@@ -11,7 +11,7 @@ from itlib.claims import load_claim
 from itlib.errors import InputError
 from itlib.fairness import ledger, training_flops
 from itlib.microworld.gates import recall_by_frequency
-from itlib.packing import KERNEL
+from itlib.packing import TRIMMED
 from itlib.params import from_yaml
 from itlib.resolve import resolve
 from itlib.result import RunResult
@@ -78,7 +78,7 @@ def test_the_smaller_model_is_tuned_as_the_larger_one():
     small, full = found[SMALL], found["full"]
     assert set(diff(full[0], small[0])) <= {"model", "learning_rate"}
     assert [spec.base.base_seed for spec in small] == [0, 0] and [spec.base.base_seed for spec in full] == [0, 1]
-    assert small[0].base.attention == KERNEL
+    assert small[0].base.attention == TRIMMED
     assert SMALL not in designs(params(small_model="")) and UNTUNED_SMALL not in designs(params(small_model=""))
 
 
