@@ -14,7 +14,7 @@ from itlib.workspace import project_root
 
 NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
 STUDIES = [path for path in NOTEBOOKS if path.stem[:2].isdigit()]
-COMPUTED_AGAIN = ("01_data_scaling", "02_data_selection", "03g_own_scores")
+COMPUTED_AGAIN = ("01_data_scaling", "02_data_selection", "03g_own_scores", "90_claims")
 HEADLINES = ("01_data_scaling", "02_data_selection", "03_robustness", "03g_own_scores", "04_lora_vs_full")
 NO_CLAIMS = ("02f_own_data", "03g_own_scores", "90_claims", "90b_verdict_rates")
 LINES = 15  # a longer code cell is machinery and belongs into the package
