@@ -6,6 +6,7 @@ import importlib
 import json
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from itlib.claims import SEVERITY, Claim, claim_ids, load_claim
 from itlib.declared import declaration, state
 from itlib.errors import InputError
 from itlib.studies import STUDIES
-from itlib.verify import read_report
+from itlib.verify import read_reference, read_report, reference_path
 
 ORDER = ("reproduced", "contradicted", "inconclusive", "not_run")
 COLUMNS = (
@@ -23,6 +24,7 @@ COLUMNS = (
     "p_value", "detectable", "seeds", "seeds_needed", "reason", "paper", "version", "place", "paper_numbers",
     "null_means", "null_does_not_mean", "declared", "declared_at", "report",
 )  # fmt: skip
+Found = tuple[dict[str, Any] | None, list[str], str]  # a stored verdict, the commits of its runs, where it stands
 assert set(ORDER) == set(SEVERITY)
 
 
@@ -65,18 +67,39 @@ def ledger(root: Path, profile: str) -> pd.DataFrame:
     Raises:
         InputError: A report cannot be read.
     """
-    rows = []
-    home = studies_of_claims()
-    for claim_id in claim_ids():
-        claim, study = load_claim(claim_id), home.get(claim_id, "")
+
+    def find(claim_id: str, study: str) -> Found:
         folder = _report_of(root, profile, study, claim_id)
-        stored: dict[str, Any] | None = None
-        commits: list[str] = []
-        if study and (folder / "manifest.json").is_file():
-            manifest, verdicts = read_report(folder)
-            stored = next((verdict for verdict in verdicts if verdict["id"] == claim_id), None)
-            commits = manifest.get("provenance", {}).get("commits", [])
-        rows.append(_row(claim, study, stored, commits, folder.relative_to(root).as_posix()))
+        if not study or not (folder / "manifest.json").is_file():
+            return None, [], f"{profile}/{study}"
+        manifest, verdicts = read_report(folder)
+        stored = next((verdict for verdict in verdicts if verdict["id"] == claim_id), None)
+        commits = manifest.get("provenance", {}).get("commits", [])
+        return stored, commits, folder.relative_to(root).as_posix()
+
+    return _table(find)
+
+
+def reference_ledger(project: Path, profile: str) -> pd.DataFrame:
+    """Return the same from the reference results that are committed with the project.
+
+    Raises:
+        InputError: A reference cannot be read.
+    """
+
+    def find(claim_id: str, study: str) -> Found:
+        path = reference_path(project, profile, study)
+        if not study or not path.is_file():
+            return None, [], f"{profile}/{study}"
+        known = read_reference(path)
+        return known["claims"].get(claim_id), known.get("commits", []), f"reference/{profile}/{study}"
+
+    return _table(find)
+
+
+def _table(find: Callable[[str, str], Found]) -> pd.DataFrame:
+    home = studies_of_claims()
+    rows = [_row(load_claim(name), home.get(name, ""), *find(name, home.get(name, ""))) for name in claim_ids()]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.sort_values(["study", "claim"], kind="stable", key=lambda c: c.map(_natural)).reset_index(drop=True)
 
@@ -103,11 +126,12 @@ def _row(claim: Claim, study: str, stored: dict[str, Any] | None, commits: list[
             row | numbers | about | {"verdict": "not_run", "seeds": 0, "reason": reason, "declared": "", "report": ""}
         )
     part = next(part for part in stored["parts"] if part["name"] == stored["deciding_part"])
+    words = {item.name: " ".join(item.estimand.split()) for item in claim.parts}
     low, high = map(_number, stored["interval"])
     return row | {
         "verdict": stored["verdict"],
         "part": part["name"],
-        "estimand": " ".join(part["estimand"].split()),
+        "estimand": words.get(part["name"], ""),
         "direction": part["direction"],
         "margin": part["margin"],
         "effect": _number(stored["effect"]),

@@ -91,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     figures.add_argument("--sheet", action="store_true", help="also write contact sheets at print size")
     site = add("report", _report, "write the static HTML report of a profile")
     site.add_argument("--profile", default="cpu", help="smoke, cpu, gpu-micro, gpu or paper")
+    site.add_argument("--readme", action="store_true", help="instead bring the README's summary up to date")
     verify = add("verify", _verify, "check reports: hashes, verdicts, dates of claims, and the reference")
     verify.add_argument("--profile", default="", help="one profile (default: all)")
     verify.add_argument("--against", default="", metavar="FOLDER", help="another results folder, not the reference")
@@ -254,6 +255,12 @@ def _figures(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
+    if options.readme:
+        from itlib import readme
+
+        written = readme.write(project_root())
+        print(json.dumps(list(map(str, written))) if options.json else "\n".join(_shown(path) for path in written))
+        return 0
     from itlib.site import build
 
     page = build(results_root(options.results), options.profile)

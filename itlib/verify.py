@@ -17,7 +17,6 @@ from itlib.errors import InputError, ItlibError
 from itlib.files import sha256_file, write_atomic
 
 AGREES, FAILS, OPEN = "ok", "failed", "unknown"
-KEPT = ("name", "direction", "margin", "effect", "interval", "n_seeds", "verdict", "effects")
 
 
 @dataclass(frozen=True)
@@ -129,16 +128,15 @@ def condensed(folder: Path) -> dict[str, Any]:
         "study": manifest["study"],
         "profile": manifest["profile"],
         "environment": environment(manifest),
-        "claims": {
-            verdict["id"]: {
-                "verdict": verdict["verdict"],
-                "effect": verdict["effect"],
-                "interval": verdict["interval"],
-                "parts": [{key: part[key] for key in KEPT} for part in verdict["parts"]],
-            }
-            for verdict in verdicts
-        },
+        "commits": manifest.get("provenance", {}).get("commits", []),
+        "claims": {verdict["id"]: _without_words(verdict) for verdict in verdicts},
     }
+
+
+def _without_words(verdict: dict[str, Any]) -> dict[str, Any]:
+    """Return a verdict without what stands in the claim's declaration."""
+    parts = [{key: value for key, value in part.items() if key != "estimand"} for part in verdict["parts"]]
+    return {key: value for key, value in verdict.items() if key not in ("id", "statement")} | {"parts": parts}
 
 
 def environment(manifest: dict[str, Any]) -> dict[str, Any]:
