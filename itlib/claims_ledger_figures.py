@@ -66,12 +66,13 @@ def sides(rows: pd.DataFrame, scaled: pd.DataFrame) -> np.ndarray:
     values = scaled.set_index("claim")
     n_rows = -(-len(questions) // 2)
     with themed():
-        figure = new_figure(TWO_COLUMN, 1.55 * n_rows)
+        figure = new_figure(TWO_COLUMN, 2.0 * n_rows)
+        figure.get_layout_engine().set(h_pad=0.2)
         axes = figure.subplots(n_rows, 2, squeeze=False)
         for ax, question in zip(axes.flat, questions, strict=False):
             part = rows[rows["question"] == question]
             _panel(ax, part, values)
-            ax.set_title(textwrap.fill(question, 48), loc="left")
+            ax.set_title(textwrap.fill(question, 44), loc="left")
         for ax in list(axes.flat)[len(questions) :]:
             ax.remove()
         figure.supxlabel(
@@ -97,3 +98,11 @@ def _panel(ax: Axes, part: pd.DataFrame, values: pd.DataFrame) -> None:
     for label, row in zip(ax.get_yticklabels(), part.itertuples(), strict=True):
         label.set_color(PALETTE[0] if row.side == 1 else PALETTE[1])
         label.set_fontsize(6)
+    below = {"xy": (0, 0), "xycoords": "axes fraction", "textcoords": "offset points", "va": "top", "fontsize": 6}
+    offset = -14.0
+    for number, says in part.drop_duplicates("side")[["side", "says"]].itertuples(index=False):
+        lines = textwrap.fill(says, 52)
+        colour = PALETTE[0] if number == 1 else PALETTE[1]
+        # a long line would narrow all panels; room below is made by the padding of the layout instead
+        ax.annotate(lines, xytext=(0, offset), color=colour, in_layout=False, **below)
+        offset -= 8.0 * (lines.count("\n") + 1)
