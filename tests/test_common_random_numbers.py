@@ -7,9 +7,9 @@ import small
 import torch
 
 from itlib.execute import execute, scored_items
-from itlib.frame import run_frame
 from itlib.ordering import training_steps
 from itlib.resolve import resolve
+from itlib.result import ITEM_COLUMNS
 from itlib.spec import with_fields
 from itlib.studies.common import replicate
 from itlib.template import encode
@@ -84,8 +84,8 @@ def test_pairing_by_seed_narrows_the_interval_on_real_runs():
     for seed in range(6):
         for rate in (2e-3, 4e-3):
             run = execute(resolve(replicate(small.spec(learning_rate=rate, **fields), seed)))
-            frame = run_frame([run])
-            rows.append((seed, rate, frame.loc[frame["metric"] == "nll", "value"].mean()))
+            items = pd.DataFrame(list(run.items), columns=list(ITEM_COLUMNS))
+            rows.append((seed, rate, items["nll"].sum() / items["n_tokens"].sum()))
     table = pd.DataFrame(rows, columns=["seed", "rate", "loss"]).pivot(index="seed", columns="rate", values="loss")
     left, right = (table[rate].to_numpy() for rate in (2e-3, 4e-3))
     paired = (left - right).var(ddof=1)
