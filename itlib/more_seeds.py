@@ -179,7 +179,7 @@ def _missing(module: Any, more: MoreSeeds, template: list[list[RunSpec]], seed: 
         return _stored(resolved, store)
 
     try:
-        module.collect(dataclasses.replace(_with_seeds(more.first, (seed,), None)), look)
+        module.collect(_with_seeds(more.first, (seed,), None), look)
     except _Next:
         pass
     return wanted

@@ -65,7 +65,8 @@ def build(root: Path, profile: str) -> Path:
     metadata = {"profile": profile, "command": f"itlib report --profile {profile}"}
     save_images(forest(scaled), partial, "forest", metadata=metadata)
     save_images(sides(questions, scaled), partial, "disagreements", metadata=metadata)
-    page = _page(
+    page = _rendered(
+        "report.html",
         profile=profile,
         order=ORDER,
         rows=[_shown(row) for row in table.to_dict("records")],
@@ -83,17 +84,11 @@ def build(root: Path, profile: str) -> Path:
     return target / "index.html"
 
 
-def _page(**content: Any) -> str:
+def _rendered(template: str, **content: Any) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html").render(**content)
+    how = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    return Environment(loader=FileSystemLoader(TEMPLATES), **how).get_template(template).render(**content)
 
 
 def _pictures(folder: Path, out: Path) -> list[Picture]:
@@ -141,16 +136,9 @@ def _notebook(folder: Path, out: Path) -> str:
     )
     body, _ = exporter.from_filename(str(source))
     (out / "notebooks").mkdir(exist_ok=True)
-    page = _shell(folder.name, body)
+    page = _rendered("notebook.html", title=folder.name, body=body)
     write_atomic(out / "notebooks" / f"{folder.name}.html", page.encode())
     return folder.name
-
-
-def _shell(title: str, body: str) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    return environment.get_template("notebook.html").render(title=title, body=body)
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:

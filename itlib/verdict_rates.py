@@ -178,8 +178,8 @@ def planted(cell: Cell, sd: float) -> tuple[Claim, float]:
             effect = margin + {"border": 0.0, "planted": beyond, "against": -beyond}[cell.truth]
         if cell.direction == "less":
             effect = 2 * margin - effect
-    part = Part("part", "invented", cell.direction, margin, TESTS[cell.direction])
-    parts = tuple(Part(f"part {i}", "invented", *_kind(part)) for i in range(cell.n_parts))
+    about = ("invented", cell.direction, margin, TESTS[cell.direction])
+    parts = tuple(Part(f"part {number}", *about) for number in range(cell.n_parts))
     paper = {"title": "none", "version": "none", "place": "none"}
     return Claim("invented", paper, "invented", "cpu", cell.n_seeds, "", "", "", parts), effect
 
@@ -239,7 +239,3 @@ def found(cell: Cell, shares: Mapping[str, float]) -> float:
     if cell.truth == "border":
         return math.nan
     return shares["reproduced" if cell.truth == "planted" else "contradicted"]
-
-
-def _kind(part: Part) -> tuple[str, float, str]:
-    return part.direction, part.margin, part.test

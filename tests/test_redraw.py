@@ -12,6 +12,7 @@ from itlib.errors import InputError
 from itlib.figures import scaling_curves
 from itlib.redraw import redraw, reports, trace
 from itlib.report import Report
+from itlib.theme import THEME
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_figures_are_drawn_again_to_the_byte(report):
 
 
 def test_a_changed_style_is_told_and_the_manifest_follows(report, monkeypatch):
-    monkeypatch.setitem(__import__("itlib.theme").theme.THEME, "lines.linewidth", 3.0)
+    monkeypatch.setitem(THEME, "lines.linewidth", 3.0)
     (drawn,) = redraw(report)
     assert set(drawn.changed) == {f"figures/curve.{kind}" for kind in ("png", "svg", "pdf")}
     monkeypatch.undo()

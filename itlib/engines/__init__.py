@@ -108,7 +108,8 @@ def spread(
     Args:
         function: A function of a module, whose arguments and result can be pickled.
         tasks: Its arguments.
-        engine: As in ``run_all``; "serial" computes in this process.
+        engine: "process" computes in worker processes, any other engine in this one: what is kept beside runs is
+            found by whoever computes it.
         workers: As in ``run_all``.
     """
     _check_engine(engine, workers)

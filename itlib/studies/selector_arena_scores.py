@@ -27,9 +27,9 @@ from itlib.selectors import SelectionContext
 from itlib.selectors.less import norms
 from itlib.selectors.nuggets import context_length
 from itlib.spec import RunSpec, digest, with_fields
+from itlib.studies.pool_bench import pool_of
 from itlib.studies.selecting import arm
 from itlib.studies.selector_arena import RANDOM, REDUNDANT, SelectorArenaParams
-from itlib.training_set import selectors_pool
 from itlib.workbench import selection_context
 
 NOISY = "noisy"
@@ -173,13 +173,6 @@ def _rows(
 @contextlib.contextmanager
 def _bench(spec: RunSpec, folder: Path | None = None) -> Iterator[tuple[list[Example], SelectionContext]]:
     """Give the pool and the scorer of a spec, with the threads of a run and a random state of its own."""
-    import torch
-
-    resolved, before = resolve(spec), torch.get_num_threads()
-    torch.set_num_threads(resolved.threads)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            pool = selectors_pool(resolved)
-            yield pool, selection_context(resolved, pool, lambda: load_base(resolved), folder)
-    finally:
-        torch.set_num_threads(before)
+    resolved = resolve(spec)
+    with pool_of(resolved) as pool:
+        yield pool, selection_context(resolved, pool, lambda: load_base(resolved), folder)
