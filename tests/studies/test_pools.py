@@ -132,10 +132,10 @@ def test_the_cpu_profile_costs_what_its_file_says():
         theirs = study.designs(profile("cpu", name), SETTING)
         siblings |= {digest(resolve(spec)) for runs in theirs.values() for spec in runs}
     left = set(specs) - siblings - short
-    assert (len(specs), len(short), len(left), len(selecting.candidates(p))) == (424, 48, 296, 32)
+    assert (len(specs), len(short), len(left), len(selecting.candidates(p))) == (376, 48, 260, 32)
     assert len(left) < 380
     text = (project_root() / "params" / "cpu" / "02c_pools.yaml").read_text()
-    for said in ("32 dev runs and 424 test runs", "376 of about 75 steps", "296 runs of 75 steps", "80 are also those"):
+    for said in ("32 dev runs and 376 test runs", "328 of about 75 steps", "260 runs of 75 steps", "80 are also those"):
         assert said in text
 
 
