@@ -33,7 +33,7 @@ from itlib.spec import EvalSpec, RunSpec, stream
 from itlib.stages import load_tuned
 from itlib.steering import Steering, instruction_span
 from itlib.store import Store
-from itlib.template import Encoded, encode, encode_prompt, pad_id
+from itlib.template import Encoded, encode, encode_prompt, in_form, pad_id
 from itlib.training_set import training_set
 from itlib.tune import Tuned, context_length, load_base, tune
 
@@ -156,11 +156,12 @@ def _evaluate(model: Any, tokenizer: Any, spec: RunSpec) -> tuple[tuple[tuple[An
 
     Reference documents answer no instruction: they are always scored as the model itself gives them.
     """
+    asking = in_form(tokenizer, spec.evaluate.shot_form)
     source = sources.get(spec.data.source)
     model.eval()
     asked = _asked(spec)
     shown = scored_items(spec, asked)
-    items, n_too_long = _scored(model, tokenizer, spec, shown, source.exact_match, asked)
+    items, n_too_long = _scored(model, asking, spec, shown, source.exact_match, asked)
     documents = source.reference(spec.data, spec.evaluate.n_reference) if spec.evaluate.n_reference else []
     more, n_more_too_long = _scored(model, tokenizer, spec, documents, False)
     return items + more, n_too_long + n_more_too_long
@@ -239,7 +240,8 @@ def scored_items(spec: RunSpec, asked: list[Example] | None = None) -> list[Exam
 def _check_room(spec: RunSpec, tokenizer: Any) -> None:
     """Refuse, before anything is trained, demonstrations that do not fit into the model's context with an item."""
     n, positions = spec.evaluate.n_shots, context_length(spec.base)
-    longest = encode(scored_items(spec), tokenizer, max_length=sys.maxsize)[1].longest if n else 0
+    asking = in_form(tokenizer, spec.evaluate.shot_form)
+    longest = encode(scored_items(spec), asking, max_length=sys.maxsize)[1].longest if n else 0
     if longest > positions:
         raise InputError(
             f"n_shots: with {n} demonstrations the longest row has {longest} tokens; model '{spec.base.model}' was "

@@ -55,6 +55,7 @@ def probe_evaluation(evaluation: EvalSpec) -> EvalSpec:
         n_eval_phrasings=0,
         injection="none",
         n_shots=0,
+        shot_form="turns",
     )
 
 

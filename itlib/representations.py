@@ -15,7 +15,7 @@ from itlib.packing import is_packed, packed
 from itlib.spec import RunSpec, key
 from itlib.stages import load_tuned
 from itlib.store import Store
-from itlib.template import encode_prompt, pad_id
+from itlib.template import encode_prompt, in_form, pad_id
 from itlib.train import autocast, pad_right
 
 
@@ -40,7 +40,8 @@ def run_states(spec: RunSpec, store: Store) -> np.ndarray:
         if weights is not None:
             model = load_tuned(model, spec, weights)
         model = model.to(spec.device).eval()
-        prompts = [encode_prompt(item, tokenizer) for item in scored_items(spec)]
+        asking = in_form(tokenizer, spec.evaluate.shot_form)
+        prompts = [encode_prompt(item, asking) for item in scored_items(spec)]
         return last_prompt_states(model, prompts, pad=pad_id(tokenizer), dtype=spec.base.dtype)
 
 

@@ -37,6 +37,7 @@ from itlib.registry import (
     sources,
 )
 from itlib.spec import DataSpec, EvalSpec, MethodSpec, RunSpec, TrainSpec
+from itlib.template import SHOT_FORMS
 from itlib.train import SCHEDULES
 from itlib.training_set import document_count
 from itlib.workbench import target_evaluation
@@ -209,6 +210,7 @@ def _check_choices(spec: RunSpec) -> None:
         ("probe_spacing", spec.evaluate.probe_spacing, SPACINGS),
         ("answers", spec.evaluate.answers, ANSWERS),
         ("option_score", spec.evaluate.option_score, OPTION_SCORES),
+        ("shot_form", spec.evaluate.shot_form, SHOT_FORMS),
         ("device", spec.device, DEVICES),
     ):
         if value not in choices:
@@ -368,6 +370,7 @@ def _check_encoder_decoder(spec: RunSpec, source: Any) -> None:
         (data.n_train and data.augmentation != "none", f"augmentation: '{data.augmentation}' needs a causal model"),
         (evaluate.n_probes > 0, "n_probes: probes are for causal models; set it to 0"),
         (evaluate.contrast != "none", "contrast: it is for causal models; set it to none"),
+        (evaluate.shot_form != "turns", "shot_form: an encoder has its own form; set it to turns"),
         (evaluate.steering > 0, "steering: it is for causal models; set it to 0"),
         (spec.tuning.first_steps > 0, "first_steps: a first stage is for causal models; set it to 0"),
         (evaluate.n_reference > 0 and not hasattr(source, "rows"),

@@ -42,6 +42,14 @@ ENCODER_DECODER_TEMPLATE = (
     "{% endfor %}"
 )
 
+# For models that have read lists and no chat: each question with its answer is an entry, and the end of an entry is what
+# ends an answer.
+LIST_TEMPLATE = (
+    "{% for message in messages %}{{ message.content }}"
+    "{% if message.role != 'assistant' %} = {% else %} ;{% if not loop.last %} {% endif %}{% endif %}"
+    "{% endfor %}"
+)
+
 _FIXED_DATE = "{% macro strftime_now(format) %}01 Jan 2025{% endmacro %}"
 _PLACEHOLDER = "itlib-{}-content"
 _PLACEHOLDER_PATTERN = re.compile(r"itlib-(\d+)-content")
@@ -68,6 +76,7 @@ class Renderer:
             raise InputError(f"tokenizer {tokenizer.name_or_path or type(tokenizer).__name__} has no fast version")
         self.template = tokenizer.get_chat_template() if tokenizer.chat_template else DEFAULT_TEMPLATE
         self.encoder_decoder = self.template == ENCODER_DECODER_TEMPLATE
+        self.listing = self.template == LIST_TEMPLATE
         if "strftime_now" in self.template:
             self.template = _FIXED_DATE + self.template
         state = json.loads(backend.to_str())
@@ -94,7 +103,8 @@ class Renderer:
             if plain and self.encoder_decoder:
                 raise InputError("a plain document leaves an encoder nothing to read; give prompts with answers")
             literals = ["", ""] if plain else self._literals(tokenizer, roles)
-            self._skeletons[roles] = self._segments(roles, literals, add_bos=plain or not tokenizer.chat_template)
+            add_bos = plain or self.listing or not tokenizer.chat_template
+            self._skeletons[roles] = self._segments(roles, literals, add_bos=add_bos)
         return self._skeletons[roles]
 
     def _literals(self, tokenizer: PreTrainedTokenizerBase, roles: tuple[str, ...]) -> list[str]:
@@ -116,6 +126,8 @@ class Renderer:
         texts = [literal.removesuffix(lead) for literal, lead in zip(literals, leads, strict=True)]
         ids = [self._literal_ids(text, first=index == 0) for index, text in enumerate(texts)]
         stop = next((token for token in ids[-1] if token in self.control_ids), self.eos)
+        if self.listing and ids[-1]:
+            stop = ids[-1][-1]
         if stop is None:
             raise InputError("the chat template ends no answer with a control token and the tokenizer has no eos token")
         segments = [Segment(ids=(self.bos if add_bos else ()) + ids[0])]

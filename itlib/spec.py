@@ -187,8 +187,9 @@ class EvalSpec(_Part):
     ``measures`` are read off the tuned model beside its scores; see ``itlib.measures``. ``edit`` changes the tuned
     weights before any of this, by ``edit_scale``; see ``itlib.edits``.
 
-    ``n_shots`` puts that many solved examples of the family before every item, as earlier turns; the last answer alone
-    is scored.
+    ``n_shots`` puts that many solved examples of the family before every item; the last answer alone is scored.
+    ``shot_form`` is "turns" where they are earlier turns of a conversation, and "list" where they and the question are
+    entries of a list, without a chat template; see ``itlib.template``.
     """
 
     split: str = "test"
@@ -213,6 +214,7 @@ class EvalSpec(_Part):
     option_score: str = _added("sum")
     answers: str = _added("teacher_forced")
     n_shots: int = _added(0)
+    shot_form: str = _added("turns")
     measures: tuple[str, ...] = _added(())
     edit: str = _added("none")
     edit_scale: float = _added(1.0)

@@ -16,6 +16,7 @@ What this settles where whole-string tokenisation would leave it open:
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,11 +25,12 @@ import numpy as np
 
 from itlib.errors import InputError
 from itlib.example import Example
-from itlib.segments import Segment, renderer_of
+from itlib.segments import LIST_TEMPLATE, Segment, renderer_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+SHOT_FORMS = ("turns", "list")  # of demonstrations and the question after them
 MAX_DROPPED = 0.5  # share of rows above max_length at which the data set no longer is what was asked for
 
 
@@ -187,6 +189,18 @@ def encode_prompt(example: Example, tokenizer: PreTrainedTokenizerBase) -> np.nd
     segments = renderer.skeleton(tokenizer, roles)[:-2]
     contents = renderer.content_ids(_content_keys(example, segments))
     return _assemble(0, example, segments, contents).input_ids
+
+
+def in_form(tokenizer: PreTrainedTokenizerBase, form: str) -> PreTrainedTokenizerBase:
+    """Return a tokenizer that renders conversations in a form of ``SHOT_FORMS``: its own turns, or entries of a list.
+
+    An entry is "question = answer ;": what a model may know that has read lists and never a chat.
+    """
+    if form == "turns":
+        return tokenizer
+    listing = copy.copy(tokenizer)
+    listing.chat_template = LIST_TEMPLATE
+    return listing
 
 
 def stop_token_id(tokenizer: PreTrainedTokenizerBase) -> int:

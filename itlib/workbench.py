@@ -54,6 +54,7 @@ def target_evaluation(data: DataSpec, evaluation: EvalSpec) -> EvalSpec:
         n_eval_phrasings=0,
         injection="none",
         n_shots=0,
+        shot_form="turns",
     )
 
 

@@ -13,7 +13,7 @@ from itlib.resolve import resolve
 from itlib.result import ITEM_COLUMNS
 from itlib.spec import digest, with_fields
 from itlib.store import Store
-from itlib.template import encode, encode_prompt
+from itlib.template import encode, encode_prompt, in_form, stop_token_id
 
 FAMILIES = ("colour", "plural", "bigger", "swap", "new_home")
 
@@ -100,6 +100,41 @@ def test_training_rows_still_supervise_every_answer():
 
 def columns(result):
     return {name: [row[i] for row in result.items] for i, name in enumerate(ITEM_COLUMNS)}
+
+
+@pytest.mark.parametrize("n_shots", [0, 1, 4])
+def test_a_list_of_questions_with_their_answers(n_shots):
+    """What a base reads is exactly the text that its documents hold, and the end of the entry is part of the answer."""
+    words_of_world = tokenizer.build()
+    items = scored_items(resolve(asked(n_shots)))
+    listing = in_form(words_of_world, "list")
+    rows, _ = encode(items, listing, max_length=256, last_only=True)
+    for row, item in zip(rows, items, strict=True):
+        entries = [f"{item.turns[i].content} = {item.turns[i + 1].content} ;" for i in range(0, len(item.turns), 2)]
+        assert row.input_ids.tolist() == words_of_world(" ".join(entries), add_special_tokens=False)["input_ids"]
+        told = words_of_world.decode(row.input_ids[row.response_mask])
+        assert told == f"{item.response} ;" and row.n_response_bytes == len(item.response.encode())
+        prompt = encode_prompt(item, listing)
+        assert row.response_mask.tolist() == [i >= len(prompt) for i in range(len(row.input_ids))]
+    assert in_form(words_of_world, "turns") is words_of_world
+    assert encode(items, words_of_world, max_length=256)[0][0].input_ids.tolist() != rows[0].input_ids.tolist()
+
+
+def test_an_entry_ends_in_one_token_where_generation_stops():
+    words_of_world = tokenizer.build()
+    items = scored_items(resolve(asked(2)))[:3]
+    stop = stop_token_id(in_form(words_of_world, "list"))
+    assert words_of_world.decode([stop]) == ";" != words_of_world.decode([stop_token_id(words_of_world)])
+    answers = [encode([item], in_form(words_of_world, "list"), max_length=256)[0][0].input_ids[-1] for item in items]
+    assert set(answers) == {stop}
+
+
+def test_the_same_base_asked_in_a_list_is_another_run_with_other_scores():
+    chat, listed = (resolve(asked(2, n_train=0, **how)) for how in ({}, {"shot_form": "list"}))
+    assert digest(chat) != digest(listed) and digest(chat) == digest(resolve(asked(2, n_train=0, shot_form="turns")))
+    assert columns(execute(chat))["nll"] != columns(execute(listed))["nll"]
+    with pytest.raises(InputError, match="shot_form: 'lists' is not one of turns, list"):
+        resolve(asked(2, shot_form="lists"))
 
 
 def test_scores_are_those_of_the_last_answer_alone():

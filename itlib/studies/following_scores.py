@@ -26,7 +26,7 @@ ATTACK_COLUMNS = (
     "own",
     "collision",
 )
-CHAIN_COLUMNS = ("digest", "seed", "length", "item", "step", "value", "true", "final")
+CHAIN_COLUMNS = ("digest", "seed", "length", "item", "step", "operation", "value", "true", "done", "final")
 
 
 def attacks(results: Sequence[RunResult]) -> pd.DataFrame:
@@ -74,10 +74,11 @@ def attack_rows(results: Sequence[RunResult]) -> pd.DataFrame:
 def chains(results: Sequence[RunResult]) -> pd.DataFrame:
     """Return one row per step of every worked chain of every finished run.
 
-    Columns: ``digest``, ``seed``, ``length``, ``item``, ``step`` (from 1), ``value`` (1 where the step is the one of
-    the right solution, and nothing follows the last), ``true`` (1 where a step is said at this place that is true in
-    itself, from whatever list it starts) and ``final`` (1 where the solution ends in the right list). A step that is
-    not said is neither right nor true.
+    Columns: ``digest``, ``seed``, ``length``, ``item``, ``step`` (from 1), ``operation`` (what is asked there),
+    ``value`` (1 where the step is the one of the right solution, and nothing follows the last), ``true`` (1 where a
+    step is said at this place that is true in itself, from whatever list it starts), ``done`` (1 where it also is one
+    of ``operation``) and ``final`` (1 where the solution ends in the right list). A step that is not said is none of
+    these.
     """
     rows = []
     for result in results:
@@ -91,8 +92,8 @@ def chains(results: Sequence[RunResult]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(CHAIN_COLUMNS))
 
 
-def _steps(item: str, generated: str) -> list[tuple[float, float, float]]:
-    """Return, for every step of the right solution, whether it was said there, a true one was, and the end is right."""
+def _steps(item: str, generated: str) -> list[tuple[str, float, float, float, float]]:
+    """Return the scores of ``chains`` for every step of the right solution, from ``operation`` on."""
     listed, names = item.split("/")[2].split("_")
     right = answer("worked_chain", (listed.replace("-", " "), names.replace("-", " "))).split(NEXT)
     said = generated.split(NEXT)
@@ -101,7 +102,10 @@ def _steps(item: str, generated: str) -> list[tuple[float, float, float]]:
     said_right = [place < len(said) and said[place] == step for place, step in enumerate(right)]
     said_right[-1] = said_right[-1] and len(said) == len(right)
     told_true = [place < len(true) and true[place] for place in range(len(right))]
-    return [(float(own), float(holds), final) for own, holds in zip(said_right, told_true, strict=True)]
+    asked = [step.partition(" ")[0] for step in right]
+    done = [holds and said[place].startswith(f"{asked[place]} ") for place, holds in enumerate(told_true)]
+    rows = zip(asked, said_right, told_true, done, strict=True)
+    return [(name, float(own), float(holds), float(did), final) for name, own, holds, did in rows]
 
 
 def chain_rows(results: Sequence[RunResult]) -> pd.DataFrame:

@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 
 from itlib.injections import OUTCOMES
+from itlib.microworld.families.chains import ONLY_FIRST
 from itlib.result import RunResult
 from itlib.robustness import attack_success
 from itlib.studies.following_scores import ATTACK_COLUMNS, attacks
+from itlib.studies.following_scores import chains as chain_steps
 
 
 def attacked(results: Mapping[str, Sequence[RunResult]]) -> pd.DataFrame:
@@ -65,6 +67,26 @@ def chains(frame: pd.DataFrame) -> pd.DataFrame:
     table.insert(2, "ratio", table["all_steps"] / table["independent"].where(table["independent"] > 0))
     table["seeds"] = rows.groupby(["arm", "length"], sort=False)["seed"].nunique().reindex(table.index)
     return table.reset_index().rename_axis(columns=None)
+
+
+def positions(results: Mapping[str, Sequence[RunResult]]) -> pd.DataFrame:
+    """Return how often an operation of a chain is done, by its place there and by the places it had in training.
+
+    Pairs in training have some operations in first place alone (``ONLY_FIRST``); training on single operations has all
+    of them there. A step counts as done where it names the operation and is true, from whatever list it starts.
+
+    Columns: ``arm``, ``in_pairs`` ("first place" or "any place"), ``place`` ("first" or "later"), ``done`` (share of
+    steps) and ``n_steps``, over all seeds and lengths.
+    """
+    columns = ["arm", "in_pairs", "place", "done", "n_steps"]
+    frames = [table.assign(arm=arm) for arm, runs in results.items() if len(table := chain_steps(runs))]
+    if not frames:
+        return pd.DataFrame(columns=columns)
+    steps = pd.concat(frames, ignore_index=True)
+    steps["in_pairs"] = np.where(steps["operation"].isin(ONLY_FIRST), "first place", "any place")
+    steps["place"] = np.where(steps["step"] == 1, "first", "later")
+    by = ["arm", "in_pairs", "place"]
+    return steps.groupby(by, sort=False)["done"].agg(done="mean", n_steps="size").reset_index()[columns]
 
 
 def slopes(frame: pd.DataFrame) -> pd.DataFrame:

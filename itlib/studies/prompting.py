@@ -1,6 +1,7 @@
 """Study 3f: prompting with demonstrations against tuning, on what was tuned on and on what was not.
 
-An untuned base is asked after k solved examples; a tuned model is asked as it is, and after demonstrations too. All get
+An untuned base is asked after k solved examples, in the form of lists, which it has read, and in that of a chat, which
+it has not; a tuned model is asked in a chat, as it is and after demonstrations too. All get
 the same items: of families that tuning showed and of families that it never did, in wrappers that it showed and in new
 ones. Demonstrations are of the item's own family, in wrappers that tuning shows, and the same in every arm.
 """
@@ -47,6 +48,7 @@ UNEQUAL = {
     "tokens": "families differ in length",
     "supervised": "families differ in length",
 }  # budgets that differ between arms, and why
+BASE, CHAT = "base", "base in chat"
 TUNED, HELD_OUT = "tuned", "held out"
 OBSERVED, WRAPPER = "observed", "unobserved_wrapper"
 SETS = (OBSERVED, WRAPPER)
@@ -59,7 +61,7 @@ class PromptingParams(ChosenParams):
 
     cpu_kernel: ClassVar[str] = TRIMMED
 
-    shots: tuple[int, ...] = param((0, 2), help="demonstrations given to the untuned base, one arm each", minimum=0)
+    shots: tuple[int, ...] = param((0, 2), help="demonstrations given to the untuned base, two arms each", minimum=0)
     sizes: tuple[int, ...] = param((16, 64), help="training examples of the tuned models, one arm each", minimum=1)
     compared_shots: int = param(2, help="demonstrations that tuned models get as well; one of shots", minimum=1)
     asked: tuple[str, ...] = param(("colour", "swap"), help="families that are tuned on and asked")
@@ -105,7 +107,8 @@ def candidates(params: PromptingParams) -> list[RunSpec]:
 def designs(params: PromptingParams, setting: Mapping[str, Any]) -> Designs:
     """Return the test runs by arm.
 
-    * "base, <k> shots": the untuned base after k demonstrations.
+    * "base, <k> shots": the untuned base after k demonstrations, as entries of a list.
+    * "base in chat, <k> shots": the same as turns of a chat.
     * "<n> examples, 0 shots" and "<n> examples, <k> shots": tuned on the standard families without those held out; the
       two share one training. Weights of the largest size are kept, for the comparison of layers.
     """
@@ -117,22 +120,33 @@ def designs(params: PromptingParams, setting: Mapping[str, Any]) -> Designs:
         n_eval=params.items,
         n_eval_phrasings=params.asked_phrasings,
     )
-    cells = {arm_name(0, k): with_fields(base, n_train=0, n_shots=k) for k in params.shots}
+    bases = {BASE: "list", CHAT: "turns"}
+    cells = {
+        arm_name(name, k): with_fields(base, n_train=0, n_shots=k, shot_form=form)
+        for name, form in bases.items()
+        for k in params.shots
+    }
     for n in params.sizes:
         kept = params.compare_layers and n == max(params.sizes)
         for k in (0, params.compared_shots):
-            cells[arm_name(n, k)] = with_fields(base, n_train=n, n_shots=k, keep_weights=kept)
+            cells[arm_name(tuned(n), k)] = with_fields(base, n_train=n, n_shots=k, keep_weights=kept)
     return {name: replicates([spec], params.seeds, params.base_seed) for name, spec in cells.items()}
 
 
-def arm_name(n_train: int, n_shots: int) -> str:
-    """Return the name of the arm tuned on so many examples (0: the base) and asked after so many demonstrations."""
-    return f"{f'{n_train} examples' if n_train else 'base'}, {n_shots} shots"
+def tuned(n_train: int) -> str:
+    """Return the name of the model tuned on so many examples."""
+    return f"{n_train} examples"
+
+
+def arm_name(model: str, n_shots: int) -> str:
+    """Return the name of the arm of a model (``BASE``, ``CHAT`` or ``tuned``) that is asked after demonstrations."""
+    return f"{model}, {n_shots} shots"
 
 
 def compared(params: PromptingParams) -> tuple[str, ...]:
     """Return the arms whose layers are compared: base and largest size, without and with demonstrations."""
-    return tuple(arm_name(n, k) for n in (0, max(params.sizes)) for k in (0, params.compared_shots))
+    models = (BASE, tuned(max(params.sizes)))
+    return tuple(arm_name(model, k) for model in models for k in (0, params.compared_shots))
 
 
 def evidence(results: Mapping[str, Sequence[RunResult]], similar: pd.DataFrame | None = None) -> pd.DataFrame:

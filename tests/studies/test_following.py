@@ -218,6 +218,24 @@ def test_steps_that_are_true_from_a_wrong_list_are_not_right():
     assert (table["true"] == 1).all() and table["value"].mean() < 1
 
 
+def test_operations_by_their_place_in_a_chain_and_in_training():
+    """An arm that never exchanges anything but as a first step: all others are done, wherever they stand."""
+
+    def only_first(item):
+        said = item.gold.split(" ; ")
+        return " ; ".join(said[:1] + [step.replace("exchange", "flip") for step in said[1:]])
+
+    table = following_tables.positions({"singles": [chain_run(only_first)]}).set_index(["in_pairs", "place"])
+    assert table["done"].to_dict() == {
+        ("first place", "first"): 1.0,
+        ("first place", "later"): 0.0,
+        ("any place", "first"): 1.0,
+        ("any place", "later"): 1.0,
+    }
+    assert table["n_steps"].sum() == 6 * (1 + 2 + 3 + 4 + 5) and table["n_steps"].min() > 0
+    assert not len(following_tables.positions({}))
+
+
 def test_independence_and_ratio_by_hand():
     """Of six chains of two steps, three fail both and three are right: .5 together, .25 expected."""
     turn = {}

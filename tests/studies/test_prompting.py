@@ -52,9 +52,9 @@ def test_arms_differ_in_examples_and_demonstrations_alone(arms):
     first = arms["base, 0 shots"]
     for name, runs in arms.items():
         for spec, base in zip(runs, first, strict=True):
-            assert set(diff(spec, base)) <= {"n_train", "n_shots", "keep_weights"}, name
+            assert set(diff(spec, base)) <= {"n_train", "n_shots", "shot_form", "keep_weights"}, name
     assert list(arms) == [
-        "base, 0 shots", "base, 2 shots", "16 examples, 0 shots", "16 examples, 2 shots", "64 examples, 0 shots",
+        "base, 0 shots", "base, 2 shots", "base in chat, 0 shots", "base in chat, 2 shots", "16 examples, 0 shots", "16 examples, 2 shots", "64 examples, 0 shots",
         "64 examples, 2 shots",
     ]  # fmt: skip
 
@@ -87,10 +87,10 @@ def test_the_cpu_profile_is_what_its_file_says():
     p = from_yaml(project_root() / "params/cpu/03f_prompting.yaml").params
     cells = prompting.designs(p, SETTING)
     test = [resolve(spec) for runs in cells.values() for spec in runs]
-    assert (len({digest(spec) for spec in test}), len(prompting.candidates(p))) == (88, 16)
+    assert (len({digest(spec) for spec in test}), len(prompting.candidates(p))) == (128, 16)
     assert len({train_digest(spec) for spec in test if spec.data.n_train}) == 24
     text = (project_root() / "params/cpu/03f_prompting.yaml").read_text()
-    assert "16 dev runs, those of 03_robustness, and 88 test runs on 8 seeds: 24 trainings" in text
+    assert "16 dev runs, those of 03_robustness, and 128 test runs on 8 seeds: 24 trainings" in text
     other = from_yaml(project_root() / "params/cpu/03_robustness.yaml").params
     from itlib.studies import robustness
 
@@ -116,7 +116,7 @@ def test_compared_prompts_fit_into_what_bases_read_in_pretraining():
     cells, words = prompting.designs(dataclasses.replace(p, items=5, seeds=(0,)), SETTING), tokenizer.build()
     share = {}
     for k in (4, 8):
-        rows, _ = encode(scored_items(resolve(cells[f"base, {k} shots"][0])), words, max_length=256, last_only=True)
+        rows, _ = encode(scored_items(resolve(cells[f"base in chat, {k} shots"][0])), words, max_length=256, last_only=True)
         share[k] = np.mean([len(row.input_ids) > CONTEXT for row in rows])
     assert share[4] == 0 and 0.3 < share[8] < 0.7
 
@@ -168,10 +168,10 @@ def similar():
 def test_tables_and_figures_show_every_arm(results):
     frame = prompting.evidence(results, similar())
     cells = prompting_tables.cells(frame)
-    assert len(cells) == 6 * 2 * 4 and set(cells["cell"]) == set(prompting_tables.CELLS.values())
+    assert len(cells) == 8 * 2 * 4 and set(cells["cell"]) == set(prompting_tables.CELLS.values())
     summary = prompting_tables.summary(frame)
     assert summary[["model", "n_shots"]].to_numpy().tolist() == [
-        ["base", 0], ["base", 2], ["16 examples", 0], ["16 examples", 2], ["64 examples", 0], ["64 examples", 2],
+        ["base", 0], ["base", 2], ["base in chat", 0], ["base in chat", 2], ["16 examples", 0], ["16 examples", 2], ["64 examples", 0], ["64 examples", 2],
     ]  # fmt: skip
     assert (summary["lost"] == 1.0).all() and (summary["seeds"] == 2).all()
     assert len(prompting_figures.accuracy(cells)) == 4

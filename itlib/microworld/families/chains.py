@@ -1,12 +1,14 @@
 """Chained instructions: a list of words and one to five operations on it, with or without the steps.
 
 Documents show every operation alone. An ordered pair of operations belongs to one split, so a held-out chain is made
-of pairs that no pool chain contains, on words that no pool item contains.
+of pairs that no pool chain contains, on words that no pool item contains. Some operations come first alone in pool
+chains: in a held-out one they stand in a place that they never had in training.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from math import perm
 
 from itlib.microworld.dice import Dice
@@ -17,15 +19,28 @@ from itlib.registry import families
 
 LENGTHS = (1, 2, 3, 4, 5)
 LIST_LENGTH = 3
+ONLY_FIRST = ("exchange",)  # operations that no pool chain has in second or later position
 _NAMES = tuple(LIST_OPERATIONS)
+
+
+@cache
+def _successors(at: int, split: str) -> tuple[int, ...]:
+    """Return the operations that may follow operation ``at`` in a chain of ``split``."""
+    indices = [(at + offset) % len(_NAMES) for offset in held_out_successors(len(_NAMES), split)]
+    return tuple(index for index in indices if split != "pool" or _NAMES[index] not in ONLY_FIRST)
+
+
+@cache
+def _chains(at: int, length: int, split: str) -> int:
+    """Return how many chains of ``length`` operations begin with operation ``at``."""
+    return 1 if length == 1 else sum(_chains(after, length - 1, split) for after in _successors(at, split))
 
 
 def _draw(length: int) -> Callable[[Dice, str], Arguments]:
     def draw(dice: Dice, split: str) -> Arguments:
-        offsets = held_out_successors(len(_NAMES), split)
         at = [dice.below(len(_NAMES))]
         while len(at) < length:
-            at.append((at[-1] + dice.pick(offsets)) % len(_NAMES))
+            at.append(dice.pick(_successors(at[-1], split)))
         listed = dice.sample(words("adjective", split), LIST_LENGTH)
         return " ".join(listed), THEN.join(_NAMES[index] for index in at)
 
@@ -34,8 +49,7 @@ def _draw(length: int) -> Callable[[Dice, str], Arguments]:
 
 def _count(length: int) -> Callable[[str], int]:
     def count(split: str) -> int:
-        chains = len(_NAMES) * len(held_out_successors(len(_NAMES), split)) ** (length - 1)
-        return chains * perm(len(words("adjective", split)), LIST_LENGTH)
+        return sum(_chains(at, length, split) for at in range(len(_NAMES))) * perm(len(words("adjective", split)), LIST_LENGTH)
 
     return count
 
