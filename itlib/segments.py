@@ -42,8 +42,8 @@ ENCODER_DECODER_TEMPLATE = (
     "{% endfor %}"
 )
 
-# For models that have read lists and no chat: each question with its answer is an entry, and the end of an entry is what
-# ends an answer.
+# For models that have read lists and no chat: each question with its answer is an entry, and what ends an entry ends an
+# answer.
 LIST_TEMPLATE = (
     "{% for message in messages %}{{ message.content }}"
     "{% if message.role != 'assistant' %} = {% else %} ;{% if not loop.last %} {% endif %}{% endif %}"

@@ -14,10 +14,12 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from itlib.augmentations.noise_phases import TRANSFORMS
+from itlib.augmentations.noise_phases import TRANSFORMS, as_sentence, changes
 from itlib.errors import InputError
+from itlib.example import Example
 from itlib.frame import probe_frame
 from itlib.packing import TRIMMED
+from itlib.resolve import resolve
 from itlib.result import RunResult
 from itlib.schema import param
 from itlib.spec import RunSpec, with_fields
@@ -38,6 +40,7 @@ __all__ = [
     "CLAIMS",
     "UNEQUAL",
     "NoiseParams",
+    "asked",
     "candidates",
     "choose",
     "collect",
@@ -125,6 +128,21 @@ def _phases(params: NoiseParams, base: RunSpec, transform: str, phases: str) -> 
     visits = params.phase_steps * params.batch_size
     options = (f"transform={transform}", f"phases={phases}", f"phase_examples={visits}", "sentence=true")
     return with_fields(base, augmentation_options=options)
+
+
+def asked(params: NoiseParams) -> dict[int, list[Example]]:
+    """Return, per seed, the training questions that every rule changes, in the form that they are answered in."""
+    from itlib.training_set import training_set
+
+    def no_model() -> Any:
+        raise AssertionError("a random selection asks no model")
+
+    arm = [
+        resolve(with_fields(spec, augmentation="none", augmentation_options=()))
+        for spec in designs(params, {})[params.transforms[0]]
+    ]
+    seeds = {spec.seed: training_set(spec, no_model).examples for spec in arm}
+    return {seed: [e for e in map(as_sentence, examples) if changes(e)] for seed, examples in seeds.items()}
 
 
 def evidence(results: Mapping[str, Sequence[RunResult]]) -> pd.DataFrame:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.stats import entropy
 
+from itlib.augmentations.noise_phases import noisy_forms
 from itlib.claims.noise import CONTROL, FIRST_LATE, FORMS, LEARNING, RELEARNING, run_curves
+from itlib.example import Example
 from itlib.result import RunResult
 from itlib.survival import log_rank
 
@@ -99,6 +103,38 @@ def questions(results: Sequence[RunResult]) -> pd.DataFrame:
         if result.status == "done"
     }
     return pd.DataFrame([(seed, *rows[seed]) for seed in sorted(rows)], columns=["seed", "kept", "left_out"])
+
+
+def edits(questions: Mapping[int, Sequence[Example]], transforms: Sequence[str]) -> pd.DataFrame:
+    """Return how much each transform changes responses, and how much chance there is in what it makes of them.
+
+    Args:
+        questions: Per seed, the questions of a run with their right responses, in the form they are answered in.
+        transforms: Names of ``augmentations.noise_phases.TRANSFORMS``.
+
+    Returns:
+        Per transform, means over seeds: ``characters_kept`` and ``words_kept`` (share of places that hold the same
+        before and after), ``length`` (characters, after over before) and ``entropy`` of the noisy response given the
+        right one [bits]: 0 for a rule, and above where equal responses become different ones.
+    """
+    rows = []
+    for name in transforms:
+        for seed, asked in questions.items():
+            right = [example.response for example in asked]
+            noisy = noisy_forms(name, asked, np.random.default_rng(seed))
+            pairs = list(zip(right, noisy, strict=True))
+            kept = np.mean([(_kept(a, b), _kept(a.split(), b.split()), len(b) / len(a)) for a, b in pairs], axis=0)
+            rows.append((name, *kept, _bits(pairs) - _bits(right)))
+    columns = ["transform", "characters_kept", "words_kept", "length", "entropy"]
+    return pd.DataFrame(rows, columns=columns).groupby("transform", sort=False).mean().reset_index()
+
+
+def _kept(before: Sequence[str], after: Sequence[str]) -> float:
+    return sum(a == b for a, b in zip(before, after, strict=False)) / max(len(before), len(after))
+
+
+def _bits(values: Sequence[Hashable]) -> float:
+    return float(entropy(list(Counter(values).values()), base=2))
 
 
 def sentence(table: pd.DataFrame) -> str:

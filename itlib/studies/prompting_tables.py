@@ -22,8 +22,8 @@ INSIDE, OUTSIDE = CELLS[TUNED, OBSERVED], CELLS[HELD_OUT, WRAPPER]
 def cells(frame: pd.DataFrame) -> pd.DataFrame:
     """Return accuracy and loss of every run in and out of distribution, means over families.
 
-    Columns: ``model`` ("base", "base in chat" or "<n> examples"), ``n_train``, ``n_shots``, ``seed``, ``cell`` (a value of ``CELLS``),
-    ``accuracy`` (exact match) and ``loss`` (nats per supervised token).
+    Columns: ``model`` ("base", "base in chat" or "<n> examples"), ``n_train``, ``n_shots``, ``seed``, ``cell`` (a value
+    of ``CELLS``), ``accuracy`` (exact match) and ``loss`` (nats per supervised token).
     """
     rows = frame[(frame["kind"] == ACCURACY) & frame["value"].notna()]
     keys = ["arm", "n_train", "n_shots", "seed", "role", "set"]

@@ -178,3 +178,32 @@ def test_figures_draw_every_arm_and_survive_gaps():
 
 def test_the_choice_is_that_of_plain_tuning_on_all_families():
     assert {spec.data.families for spec in noise.candidates(cpu())} == {()}
+
+
+def test_edits_by_hand():
+    """Two questions share their answer: rules make the same of both, and answers of other questions differ.
+
+    "ab is it" keeps the word in the middle and, by characters, " is "; "ti si ba" keeps two spaces. Right answers have
+    1.5 bits, pairs of them with irrelevant ones 2: both "ab" get another one, and one of the two.
+    """
+    from itlib.example import Example, Turn
+
+    def asked(number, said):
+        return Example(f"q-{number}", (Turn("user", "what ?"), Turn("assistant", said)), family="f", gold=said)
+
+    questions = {0: [asked(0, "it is ab"), asked(1, "it is ab"), asked(2, "it is cd"), asked(3, "it is ef")]}
+    table = noise_tables.edits(questions, ("word_reversal", "letter_reversal", "irrelevant")).set_index("transform")
+    columns = ["characters_kept", "words_kept", "length", "entropy"]
+    assert table.loc["word_reversal", columns].tolist() == pytest.approx([0.5, 1 / 3, 1, 0])
+    assert table.loc["letter_reversal", columns].tolist() == pytest.approx([0.25, 0, 1, 0])
+    assert table.loc["irrelevant", ["length", "entropy"]].tolist() == pytest.approx([1, 0.5])
+
+
+def test_questions_are_those_of_the_runs():
+    asked = noise.asked(params())
+    assert set(asked) == {0, 1}
+    arm = noise.designs(params(), SETTING)["letter_reversal"]
+    for spec in arm:
+        mine = asked[spec.seed]
+        assert 0 < len(mine) <= spec.data.n_train
+        assert all(example.response.startswith("it is ") and example.response == example.gold for example in mine)

@@ -54,8 +54,8 @@ def test_arms_differ_in_examples_and_demonstrations_alone(arms):
         for spec, base in zip(runs, first, strict=True):
             assert set(diff(spec, base)) <= {"n_train", "n_shots", "shot_form", "keep_weights"}, name
     assert list(arms) == [
-        "base, 0 shots", "base, 2 shots", "base in chat, 0 shots", "base in chat, 2 shots", "16 examples, 0 shots", "16 examples, 2 shots", "64 examples, 0 shots",
-        "64 examples, 2 shots",
+        "base, 0 shots", "base, 2 shots", "base in chat, 0 shots", "base in chat, 2 shots", "16 examples, 0 shots",
+        "16 examples, 2 shots", "64 examples, 0 shots", "64 examples, 2 shots",
     ]  # fmt: skip
 
 
@@ -116,7 +116,8 @@ def test_compared_prompts_fit_into_what_bases_read_in_pretraining():
     cells, words = prompting.designs(dataclasses.replace(p, items=5, seeds=(0,)), SETTING), tokenizer.build()
     share = {}
     for k in (4, 8):
-        rows, _ = encode(scored_items(resolve(cells[f"base in chat, {k} shots"][0])), words, max_length=256, last_only=True)
+        spec = resolve(cells[f"base in chat, {k} shots"][0])
+        rows, _ = encode(scored_items(spec), words, max_length=256, last_only=True)
         share[k] = np.mean([len(row.input_ids) > CONTEXT for row in rows])
     assert share[4] == 0 and 0.3 < share[8] < 0.7
 
@@ -171,7 +172,8 @@ def test_tables_and_figures_show_every_arm(results):
     assert len(cells) == 8 * 2 * 4 and set(cells["cell"]) == set(prompting_tables.CELLS.values())
     summary = prompting_tables.summary(frame)
     assert summary[["model", "n_shots"]].to_numpy().tolist() == [
-        ["base", 0], ["base", 2], ["base in chat", 0], ["base in chat", 2], ["16 examples", 0], ["16 examples", 2], ["64 examples", 0], ["64 examples", 2],
+        ["base", 0], ["base", 2], ["base in chat", 0], ["base in chat", 2],
+        ["16 examples", 0], ["16 examples", 2], ["64 examples", 0], ["64 examples", 2],
     ]  # fmt: skip
     assert (summary["lost"] == 1.0).all() and (summary["seeds"] == 2).all()
     assert len(prompting_figures.accuracy(cells)) == 4

@@ -49,7 +49,8 @@ def _draw(length: int) -> Callable[[Dice, str], Arguments]:
 
 def _count(length: int) -> Callable[[str], int]:
     def count(split: str) -> int:
-        return sum(_chains(at, length, split) for at in range(len(_NAMES))) * perm(len(words("adjective", split)), LIST_LENGTH)
+        chains = sum(_chains(at, length, split) for at in range(len(_NAMES)))
+        return chains * perm(len(words("adjective", split)), LIST_LENGTH)
 
     return count
 
