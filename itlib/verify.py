@@ -16,6 +16,7 @@ from itlib.declared import state
 from itlib.errors import InputError, ItlibError
 from itlib.files import sha256_file, write_atomic
 
+FRAME_TOLERANCE = 0.1  # deviations of a column by which its mean may move on another machine
 AGREES, FAILS, OPEN = "ok", "failed", "unknown"
 
 
@@ -120,6 +121,8 @@ def _check_dates(manifest: dict[str, Any], verdicts: Sequence[dict[str, Any]]) -
 def condensed(folder: Path) -> dict[str, Any]:
     """Return what is kept of a report as a reference: verdicts with one effect per seed, and where they were measured.
 
+    Of the frame it is the hash, the number of rows and, per column of numbers, how many there are, mean and deviation.
+
     Raises:
         InputError: The report cannot be read.
     """
@@ -129,8 +132,19 @@ def condensed(folder: Path) -> dict[str, Any]:
         "profile": manifest["profile"],
         "environment": environment(manifest),
         "commits": manifest.get("provenance", {}).get("commits", []),
+        "frame": _outline(folder / "frame.csv"),
         "claims": {verdict["id"]: _without_words(verdict) for verdict in verdicts},
     }
+
+
+def _outline(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    frame = pd.read_csv(path)
+    numbers = frame.select_dtypes("number")
+    table = zip(numbers.count(), numbers.mean().fillna(0.0), numbers.std(ddof=0).fillna(0.0), strict=True)
+    columns = {name: [int(n), float(mean), float(std)] for name, (n, mean, std) in zip(numbers, table, strict=True)}
+    return {"sha256": sha256_file(path), "rows": len(frame), "columns": columns}
 
 
 def _without_words(verdict: dict[str, Any]) -> dict[str, Any]:
@@ -149,11 +163,12 @@ def environment(manifest: dict[str, Any]) -> dict[str, Any]:
 def compare(mine: dict[str, Any], reference: dict[str, Any]) -> list[Finding]:
     """Compare two condensed reports of one study.
 
-    In the same environment every effect of every seed has to be equal. Elsewhere verdicts have to agree, and every
-    effect has to lie in the interval of the reference.
+    In the same environment the frame and every effect of every seed have to be equal. Elsewhere the frame has to have
+    the same rows and numbers, with means that are off by at most a tenth of a deviation, verdicts have to agree, and
+    every effect has to lie in the interval of the reference.
     """
     same = mine["environment"] == reference["environment"]
-    findings = []
+    findings = _compare_frames(mine["frame"], reference["frame"], str(reference.get("study")), same=same)
     for name, stored in reference["claims"].items():
         if name not in mine["claims"]:
             findings.append(Finding(name, FAILS, f"is not judged; the reference says {stored['verdict']}"))
@@ -170,6 +185,26 @@ def compare(mine: dict[str, Any], reference: dict[str, Any]) -> list[Finding]:
             findings.append(Finding(name, AGREES, f"{found['verdict']} in both, {agrees}"))
     new = sorted(set(mine["claims"]) - set(reference["claims"]))
     return findings + [Finding(name, OPEN, "is not in the reference") for name in new]
+
+
+def _compare_frames(mine: dict[str, Any], stored: dict[str, Any], name: str, *, same: bool) -> list[Finding]:
+    if not mine and not stored:
+        return []
+    if same:
+        equal = mine == stored
+        text = "frame equal to the bit" if equal else "the frame has other bytes on this machine"
+        return [Finding(name, AGREES if equal else FAILS, text)]
+    moved = [] if mine.get("rows") == stored.get("rows") else [f"{mine.get('rows')} rows and not {stored.get('rows')}"]
+    found = mine.get("columns", {})
+    for column, (count, mean, deviation) in stored.get("columns", {}).items():
+        n, other, _ = found.get(column, (0, 0.0, 0.0))
+        if n != count:
+            moved.append(f"{n} numbers in {column} and not {count}")
+        elif abs(other - mean) > FRAME_TOLERANCE * deviation + 1e-6 * abs(mean):
+            moved.append(f"mean of {column} {other:.4g} and not {mean:.4g}")
+    if moved:
+        return [Finding(name, FAILS, f"the frame has {text}") for text in moved]
+    return [Finding(name, AGREES, "the frame has the rows and means of the reference")]
 
 
 def _outside(found: dict[str, Any], stored: dict[str, Any]) -> list[str]:
@@ -199,7 +234,7 @@ def write_reference(folder: Path, path: Path) -> None:
 def read_reference(path: Path) -> dict[str, Any]:
     """Return a reference. Raises ``InputError`` if it cannot be read."""
     found = _read(path)
-    if not isinstance(found, dict) or not {"environment", "claims"} <= set(found):
+    if not isinstance(found, dict) or not {"environment", "claims", "frame"} <= set(found):
         raise InputError(f"{path}: is no reference of a study")
     return found
 

@@ -7,9 +7,14 @@ import shutil
 import subprocess
 import sys
 
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 
+from itlib.drawing import draw, read_drawing
+from itlib.figure_checks import problems
+from itlib.redraw import redraw
+from itlib.verify import AGREES, compare, condensed, read_reference, reference_path
 from itlib.workspace import project_root
 
 NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
@@ -145,6 +150,23 @@ def stored(results):
     return {p: p.stat().st_mtime_ns for p in (results / "store" / "runs").rglob("manifest.json")}
 
 
+def check_figures(folder):
+    """Every figure can be printed, and drawn again from what the report has kept, to the byte."""
+    for place in sorted((folder / "drawings").iterdir()):
+        fig = draw(read_drawing(place)[0])
+        assert problems(fig) == [], place.name
+        plt.close(fig)
+    assert [(figure.name, figure.changed) for figure in redraw(folder) if figure.changed] == []
+
+
+def check_reference(folder, study):
+    """The frame and the verdicts are the golden ones: equal here, and close on a processor of another kind."""
+    golden = reference_path(project_root(), "smoke", study)
+    assert golden.is_file(), "no reference; write one with: itlib verify --profile smoke --as-reference"
+    found = compare(condensed(folder), read_reference(golden))
+    assert [finding for finding in found if finding.outcome != AGREES] == []
+
+
 @pytest.mark.parametrize("path", STUDIES, ids=names(STUDIES))
 def test_smoke(path, tmp_path):
     """The command line, and plain papermill elsewhere; of headlines also a second time, and as JupyterLab does."""
@@ -163,6 +185,9 @@ def test_smoke(path, tmp_path):
     assert all({"id", "statement", "effect", "interval", "n_seeds", "verdict"} <= set(c) for c in claims)
     assert {c["verdict"] for c in claims} <= {"reproduced", "contradicted", "inconclusive", "not_run"}
     assert all(c["id"] in first.stdout for c in claims)
+
+    check_figures(folder)
+    check_reference(folder, study)
 
     written = tree(folder, ".csv", ".md", ".tex", ".json", ".png", ".svg", ".pdf", ".parquet")
     if study in HEADLINES:

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import shutil
+import subprocess
 
 import numpy as np
 import pandas as pd
@@ -79,3 +81,27 @@ def test_an_empty_table_and_equal_names():
     assert tables.to_markdown(FRAME.iloc[:0]).count("\n") == 2
     with pytest.raises(ValueError, match="same name"):
         tables.to_markdown(pd.DataFrame({"a_b": [1], "a b": [2]}))
+
+
+LATEX = next((path for name in ("tectonic", "pdflatex", "lualatex", "xelatex") if (path := shutil.which(name))), "")
+DOCUMENT = r"""\documentclass{article}
+\usepackage{booktabs}
+\begin{document}
+%s
+\end{document}
+"""
+
+
+@pytest.mark.skipif(not LATEX, reason="no LaTeX here")
+def test_latex_compiles_in_a_minimal_document(tmp_path):
+    """With every character that LaTeX reads as its own, in cells, names of columns and the caption."""
+    hostile = r"a_b % c & d # e $ f { g } h ~ i ^ j \ k < l > m | n"
+    frame = pd.DataFrame({"plain": [hostile, "x"], hostile: [0.5, None], "interval": [(0.1, -0.2), (1e-9, 2.0)]})
+    tables.write_table(frame, tmp_path, "wide", hostile)
+    table = (tmp_path / "wide.tex").read_text()
+    body = f"\\begin{{table}}\n{table}\\end{{table}}\n"
+    (tmp_path / "paper.tex").write_text(DOCUMENT % body)
+    quiet = [] if LATEX.endswith("tectonic") else ["-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape"]
+    done = subprocess.run([LATEX, *quiet, "paper.tex"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "paper.pdf").read_bytes()[:5] == b"%PDF-"

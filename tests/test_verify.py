@@ -106,9 +106,30 @@ def test_another_machine_may_differ_inside_the_interval(tmp_path):
     same = verify.condensed(write(tmp_path / "c", near))
     assert {finding.outcome for finding in verify.compare(there, here)} == {"ok"}
     assert "failed" in {finding.outcome for finding in verify.compare(same, here)}
-    assert {finding.text for finding in verify.compare(here, here)} == {"reproduced in both, equal to the bit"} | {
+    assert {finding.text for finding in verify.compare(here, here)} == {"frame equal to the bit"} | {
         f"{claim['verdict']} in both, equal to the bit" for claim in here["claims"].values()
     }
+
+
+def test_another_frame_is_told_on_every_machine(tmp_path):
+    """A row less, an empty value and a moved mean; a tenth of a deviation is what another processor may do."""
+    data = planted.frame(sizes=[25, 100, 400, 1600])
+    here = verify.condensed(write(tmp_path / "a", data))
+    off = data["value"].std(ddof=0)
+    changes = {
+        "rows and not": data.iloc[:-1],
+        "numbers in value and not": data.assign(value=data["value"].where(data.index > 0)),
+        "mean of value": data.assign(value=data["value"] + 0.11 * off),
+    }
+    for number, (text, changed) in enumerate(changes.items()):
+        folder = write(tmp_path / f"there{number}", changed, device="another")
+        found = verify.compare(verify.condensed(folder), here)
+        assert any(text in finding.text for finding in found if finding.outcome == "failed"), text
+    for name, value, outcome in (("same", 1e-9, "failed"), ("other", 0.09 * off, "ok")):
+        moved = data.assign(value=data["value"] + value)
+        device = "cpu" if name == "same" else "another"
+        found = verify.compare(verify.condensed(write(tmp_path / name, moved, device=device)), here)
+        assert found[0].outcome == outcome and "frame" in found[0].text
 
 
 def test_claims_that_are_missing_or_new_are_told(tmp_path):

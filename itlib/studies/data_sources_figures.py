@@ -22,7 +22,8 @@ MEASURES = {"score": "difference in score", "drift": "difference in loss on\npre
 
 @drawing
 def skill_matrix(table: pd.DataFrame, *, mix: str) -> Axes:
-    """Draw what every source reaches on every skill; the best single sources of a column are framed, the mix is last.
+    """Draw what every source reaches on every skill; the best single sources of a column are framed where they
+    do not round to zero, the mix is last.
 
     Args:
         table: From ``data_sources_tables.skills``.
@@ -38,7 +39,7 @@ def skill_matrix(table: pd.DataFrame, *, mix: str) -> Axes:
         )  # fmt: skip
         single = square.drop(index=mix)
         for column, name in enumerate(single.columns):
-            for row in np.flatnonzero((single[name] > 0) & (single[name] >= single[name].max() - 1e-12)):
+            for row in np.flatnonzero((single[name].round(2) > 0) & (single[name] >= single[name].max() - 1e-12)):
                 ax.add_patch(Rectangle((column, row), 1, 1, fill=False, ec="black", lw=1.2, clip_on=False, zorder=3))
         ax.axhline(len(single), color="white", lw=3)
         ax.axvline(len(single.columns) - 1, color="white", lw=3)
