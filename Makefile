@@ -22,7 +22,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 QUIET := MPLBACKEND=Agg HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false
 OFFLINE := $(QUIET) HF_HUB_OFFLINE=1
 
-.PHONY: help setup reproduce smoke test lint lab figures report verify lock
+.PHONY: help setup reproduce smoke test lint bench lab figures report verify lock
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -61,6 +61,16 @@ report: setup ## the static HTML report of PROFILE: ledger, gallery, executed no
 
 verify: setup ## hashes, verdicts and dates of the reports of PROFILE, and the committed reference
 	$(OFFLINE) $(BIN)/itlib verify --profile $(PROFILE)
+
+# Alone on the machine, please. DATA and DATA_MODEL name a file of instructions and a model for the part on real rows.
+bench: setup ## ratios to public trainers, harness and loops, and what a user waits for; JSON in results/bench
+	$(OFFLINE) $(BIN)/python benchmarks/fine_tuning.py --json results/bench/fine_tuning.json
+	$(OFFLINE) $(BIN)/python benchmarks/evaluation.py --json results/bench/evaluation.json
+	$(OFFLINE) $(BIN)/python benchmarks/scoring.py --json results/bench/scoring.json
+	$(OFFLINE) $(BIN)/python benchmarks/workers.py --repetitions 3 --json results/bench/workers.json
+	$(OFFLINE) $(BIN)/python benchmarks/waiting.py --json results/bench/waiting.json
+	$(if $(DATA),$(OFFLINE) $(BIN)/python benchmarks/fine_tuning.py --model $(DATA_MODEL) --data $(DATA) --json results/bench/fine_tuning_rows.json)
+	$(if $(DATA),$(OFFLINE) $(BIN)/python benchmarks/scoring.py --model $(DATA_MODEL) --data $(DATA) --json results/bench/scoring_rows.json)
 
 lab: setup ## JupyterLab on the notebooks
 	$(QUIET) $(BIN)/jupyter lab notebooks

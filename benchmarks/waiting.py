@@ -1,0 +1,107 @@
+"""What a user waits for: the import, the first run of a notebook, figures drawn again, headlines cold and warm.
+
+Run it as ``python benchmarks/waiting.py [--figures PROFILE] [--headlines PROFILE] [--repetitions N] [--json F]``.
+Medians of seconds of whole processes. Figures need reports of the profile in the results folder; headlines compute the
+four first notebooks of the studies in an empty results folder, and then again, with every run stored.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sides import machine, parser, write
+
+from itlib.workspace import project_root
+
+HEADLINES = {
+    "01_data_scaling": (),
+    "02_data_selection": ("arms=[ifd_loss, rds, oracle_clean]", "budgets=[]"),
+    "03_robustness": ("sizes=[]", "imbalance=0", "asked_phrasings=8"),
+    "04_lora_vs_full": ("frontier=false",),
+}  # parameters that leave the headline part of a study
+
+
+def seconds(command: Sequence[str], **environment: str) -> float:
+    """Return how long a command takes; it has to succeed."""
+    start = time.perf_counter()
+    done = subprocess.run(
+        command, cwd=project_root(), env={**os.environ, **environment}, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed: {done.stderr[-500:]}")
+    return time.perf_counter() - start
+
+
+def importing() -> float:
+    """Return the seconds of ``import itlib`` beyond those of an empty program; torch must stay out."""
+    code = "import sys, itlib; sys.exit('torch' in sys.modules)"
+    return seconds([sys.executable, "-c", code]) - seconds([sys.executable, "-c", "import sys"])
+
+
+def first_run() -> float:
+    """Return the seconds from the start of papermill to the first stored run of a study at smoke."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "papermill", "notebooks/01_data_scaling.ipynb", f"{folder}/out.ipynb"]
+        command += ["-f", "params/smoke/01_data_scaling.yaml"]
+        start = time.perf_counter()
+        environment = {**os.environ, "ITLIB_RESULTS": folder}
+        process = subprocess.Popen(command, cwd=project_root(), env=environment, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not any(Path(folder).glob("store/runs/*/manifest.json")):
+            time.sleep(0.02)
+        waited = time.perf_counter() - start
+        process.wait()
+    return waited
+
+
+def headlines(profile: str, folder: str) -> float:
+    """Return the seconds of the four headline notebooks in a results folder."""
+    total = 0.0
+    for study, changes in HEADLINES.items():
+        command = [sys.executable, "-m", "itlib", "run", f"params/{profile}/{study}.yaml"]
+        command += [word for change in changes for word in ("-p", *change.split("=", 1))]
+        total += seconds(command, ITLIB_RESULTS=folder)
+    return total
+
+
+def row(what: str, measure: Callable[[], float], target: float, repetitions: int) -> dict[str, Any]:
+    """Measure, print a line and return it as plain data."""
+    found = [measure() for _ in range(repetitions)]
+    middle = statistics.median(found)
+    said = "met" if middle <= target else "missed"
+    print(f"| {what} | {middle:.2f} | {min(found):.2f} | {max(found):.2f} | {target:g} | {said} |", flush=True)
+    return {"what": what, "seconds": found, "median": middle, "target": target, "outcome": said}
+
+
+def main() -> int:
+    """Measure and print."""
+    options = parser(__doc__.split("\n")[0])
+    options.add_argument("--figures", metavar="PROFILE", help="draw the figures of this profile again")
+    options.add_argument("--headlines", metavar="PROFILE", help="run the four headline notebooks of this profile")
+    given = options.parse_args()
+    print(f"{', '.join(f'{key} {value}' for key, value in machine(given.threads).items())}\n")
+    print("| seconds of | median | smallest | largest | at most | |\n|---|---|---|---|---|---|")
+    found = [
+        row("import itlib", importing, 0.5, given.repetitions),
+        row("papermill to the first stored run", first_run, 10, given.repetitions),
+    ]
+    if given.figures:
+        command = [sys.executable, "-m", "itlib", "figures", "--profile", given.figures]
+        found.append(row("all figures again", lambda: seconds(command), 60, 1))
+    if given.headlines:
+        with tempfile.TemporaryDirectory() as folder:
+            found.append(row("four headlines, cold", lambda: headlines(given.headlines, folder), 28 * 60, 1))
+            found.append(row("four headlines, warm", lambda: headlines(given.headlines, folder), 60, 1))
+    write(given.json, [{"machine": machine(given.threads), "rows": found}])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
