@@ -24,6 +24,7 @@ HEADLINES = ("01_data_scaling", "02_data_selection", "03_robustness", "03g_own_s
 NO_CLAIMS = ("02f_own_data", "03g_own_scores", "90_claims", "90b_verdict_rates")
 LINES = 15  # a longer code cell is machinery and belongs into the package
 FIGURES = {
+    "00_tour": {"curve"},
     "01_data_scaling": {"familiarity", "families", "fits", "drift"},
     "01b_variety": {"variety", "positions", "templates", "tasks", "base_and_tuned"},
     "01c_composition": {
@@ -53,6 +54,7 @@ FIGURES = {
     "90b_verdict_rates": {"errors", "power"},
 }  # fmt: skip
 TABLES = {
+    "00_tour": {"claims"},
     "01_data_scaling": {"data", "audit", "budgets", "bases", "families", "claims"},
     "01b_variety": {"audit", "budgets", "in_context", "claims"},
     "01c_composition": {"audit", "budgets", "documents", "variance", "claims"},

@@ -54,8 +54,8 @@ LOCKED = pins(LOCK)
 TORCH = pins((ROOT / "requirements-torch.txt").read_text())
 DIRECT = [Requirement(line) for line in PROJECT["dependencies"]]
 DEV = [Requirement(line) for line in PROJECT["optional-dependencies"]["dev"]]
-BENCHMARKS = [Requirement(line) for line in PROJECT["optional-dependencies"]["benchmarks"]]
-EXTRA = {"lm_eval"}  # imported only by what the extra "benchmarks" is for
+EXTRAS = {"benchmarks": {"lm_eval"}, "ray": {"ray"}, "slurm": {"submitit"}}  # imported only by what the extra is for
+EXTRA = set().union(*EXTRAS.values())
 
 
 @pytest.mark.parametrize("requirement", DIRECT + DEV, ids=lambda requirement: requirement.name)
@@ -140,7 +140,9 @@ def test_imports_and_dependencies_agree():
                 imported |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 imported.add(node.module.partition(".")[0])
-    assert {item.name for item in BENCHMARKS} == {name.replace("_", "-") for name in EXTRA}
+    for extra, names in EXTRAS.items():
+        stated = {Requirement(line).name for line in PROJECT["optional-dependencies"][extra]}
+        assert stated == {name.replace("_", "-") for name in names}
     foreign = imported - set(sys.stdlib_module_names) - {"itlib"} - EXTRA
     declared = {IMPORT_NAMES.get(item.name, item.name.replace("-", "_")) for item in DIRECT}
     assert foreign <= declared, "imported but not declared"

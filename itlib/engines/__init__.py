@@ -18,7 +18,7 @@ from itlib.result import RunResult
 from itlib.spec import RunSpec, digest
 from itlib.store import Store
 
-ENGINES = ("process", "serial", "stored")
+ENGINES = ("process", "serial", "ray", "slurm", "stored")
 NOT_STORED = "not computed: engine stored only reads"
 Part = TypeVar("Part")
 
@@ -65,9 +65,11 @@ def run_all(
     Args:
         specs: Runs; they are resolved here, all of them before the first one starts.
         store: Where results live. Finished runs are in it at once, so an interrupted call loses none.
-        engine: "serial" runs in this process; "process" in worker processes that are spawned; "stored" computes
+        engine: "serial" runs in this process; "process" in worker processes that are spawned; "ray" as tasks of a
+            Ray cluster (``engines.ray``); "slurm" in the jobs of an array (``engines.slurm``); "stored" computes
             nothing: what is not in the store comes back as a failed result that is not kept.
-        workers: Worker processes; 0 takes one per processor core. Ignored by "serial".
+        workers: Worker processes, tasks or jobs at once; 0 takes one per processor core or GPU, what a cluster has, or
+            16 jobs. Ignored by "serial".
         retry_failed: Compute runs again that failed earlier.
         progress: Print one progress line to stderr.
 
@@ -94,7 +96,7 @@ def run_all(
     elif missing:
         store.check_writable()
         with Progress(list(missing.values()), stored=len(results), enabled=progress) as line:
-            for result in _engine(engine, workers, len(missing))(list(missing.values()), store, retry_failed):
+            for result in _engine(engine, workers)(list(missing.values()), store, retry_failed):
                 results[digest(result.spec)] = result
                 line.advance(result)
     return [results[digest(spec)] for spec in resolved]
@@ -127,12 +129,21 @@ def _check_engine(engine: str, workers: int) -> None:
         raise InputError(f"workers: must not be negative, got {workers}")
 
 
-def _engine(name: str, workers: int, n_runs: int):  # noqa: ANN202 - a function (specs, store, retry_failed) -> results
+def _engine(name: str, workers: int):  # noqa: ANN202 - a function (specs, store, retry_failed) -> results
     if name == "process":
-        from itlib.engines.process import available_cores, run_in_processes
+        from itlib.engines.process import default_workers, run_in_processes
 
-        count = min(workers or available_cores(), n_runs)
-        return lambda specs, store, retry_failed: run_in_processes(specs, store, count, retry_failed)
+        return lambda specs, store, retry_failed: run_in_processes(
+            specs, store, min(workers or default_workers(specs), len(specs)), retry_failed
+        )
+    if name == "ray":
+        from itlib.engines.ray import run_on_ray
+
+        return lambda specs, store, retry_failed: run_on_ray(specs, store, workers, retry_failed)
+    if name == "slurm":
+        from itlib.engines.slurm import run_on_slurm
+
+        return lambda specs, store, retry_failed: run_on_slurm(specs, store, workers, retry_failed)
     from itlib.engines.serial import run_serially
 
     return run_serially

@@ -1,8 +1,8 @@
 """The process engine: worker processes on one machine, spawned so that no state is inherited.
 
-Each worker executes whole runs with the thread count of the spec. A worker that dies takes down the pool of
-the standard library; the pool is then built anew and the runs that were under way are tried once more, one at
-a time, so that a run that kills its worker is found and becomes a failed row without costing another run.
+Each worker executes whole runs with the thread count of the spec; with GPUs each sees one of them. A worker that dies
+takes down the pool of the standard library; the pool is then built anew and the runs that were under way are tried once
+more, one at a time, so that a run that kills its worker is found and becomes a failed row without costing another run.
 """
 
 from __future__ import annotations
@@ -26,12 +26,30 @@ from itlib.result import RunResult
 from itlib.spec import RunSpec
 from itlib.store import Store
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 Part = TypeVar("Part")
 
 
 def available_cores() -> int:
     """Return how many processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_workers(specs: Sequence[RunSpec]) -> int:
+    """Return one worker per GPU for runs on GPUs, else one per core."""
+    return len(_gpus(specs)) or available_cores()
+
+
+def _gpus(specs: Sequence[RunSpec]) -> tuple[str, ...]:
+    """Return the names of the GPUs that runs may use, none where no run wants one."""
+    if not any(spec.device.startswith("cuda") for spec in specs):
+        return ()
+    visible = os.environ.get(VISIBLE)
+    if visible is not None:
+        return tuple(name for name in visible.split(",") if name.strip())
+    import torch
+
+    return tuple(map(str, range(torch.cuda.device_count())))
 
 
 def run_in_processes(specs: Sequence[RunSpec], store: Store, workers: int, retry_failed: bool) -> Iterator[RunResult]:
@@ -46,10 +64,11 @@ def run_in_processes(specs: Sequence[RunSpec], store: Store, workers: int, retry
     waiting = deque(sorted(specs, key=expected_cost, reverse=True))
     suspects: deque[RunSpec] = deque()
     deaths: Counter[RunSpec] = Counter()
+    gpus = _gpus(specs)
     while waiting or suspects:
         alone = bool(suspects)
         queue = suspects if alone else waiting
-        pool = _pool(1 if alone else workers)
+        pool = _pool(1 if alone else workers, gpus)
         under_way: dict[Future[RunResult], RunSpec] = {}
         try:
             while queue or under_way:
@@ -87,18 +106,21 @@ def spread_over_processes(function: Callable[..., Part], tasks: Sequence[tuple[A
         _stop(pool)
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
+def _pool(workers: int, gpus: tuple[str, ...] = ()) -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")
+    started = context.Value("i", 0)
     return ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(os.getpid(),),
+        workers, mp_context=context, initializer=_start_worker, initargs=(os.getpid(), started, gpus)
     )
 
 
-def _start_worker(parent: int) -> None:
-    """Leave interrupts to the parent, and never outlive it: a killed parent must not leave work running."""
+def _start_worker(parent: int, started: Any, gpus: tuple[str, ...]) -> None:
+    """Leave interrupts to the parent, see one GPU, and never outlive the parent: no work must be left running."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with started.get_lock():
+        number, started.value = started.value, started.value + 1
+    if gpus:
+        os.environ[VISIBLE] = gpus[number % len(gpus)]
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 STUDIES: dict[str, str] = {
+    "00_tour": "itlib.studies.tour:TourParams",
     "base_model": "itlib.studies.base_model:BaseModelParams",
     "world": "itlib.studies.world:WorldParams",
     "elicitation": "itlib.studies.elicitation:ElicitationParams",

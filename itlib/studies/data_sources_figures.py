@@ -22,8 +22,9 @@ MEASURES = {"score": "difference in score", "drift": "difference in loss on\npre
 
 @drawing
 def skill_matrix(table: pd.DataFrame, *, mix: str) -> Axes:
-    """Draw what every source reaches on every skill; the best single sources of a column are framed where they
-    do not round to zero, the mix is last.
+    """Draw what every source reaches on every skill; the best ones of a column are framed, the mix is last.
+
+    A source that rounds to zero is not framed.
 
     Args:
         table: From ``data_sources_tables.skills``.

@@ -35,7 +35,7 @@ def noise(curve: pd.DataFrame, turns: pd.DataFrame, *, y_label: str) -> Axes:
             handles.append(Line2D([], [], ls="", marker="^", ms=4, color=GREY, label="hard below easy (a seed)"))
         ax.set_xticks(sorted(curve["noise_rate"].unique()))
         ax.set(xlabel="corrupted share of the pool", ylabel=y_label)
-        ax.figure.legend(handles=handles, loc="outside upper center", ncols=3)
+        ax.figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(handles)))
     return ax
 
 

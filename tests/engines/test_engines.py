@@ -217,3 +217,31 @@ def test_nothing_to_measure_is_no_reason_to_start_workers():
     assert spread(math.sqrt, [], engine="process") == []
     with pytest.raises(InputError, match="engine: 'proces' is not one of"):
         spread(math.sqrt, [], engine="proces")
+
+
+def visible(name):
+    return os.environ.get(name)
+
+
+def test_workers_see_one_gpu_each():
+    """Devices are names in the environment, so that no GPU is needed to see who gets which."""
+    from itlib.engines import process
+
+    pool = process._pool(2, ("3", "5"))
+    try:
+        found = {pool.submit(visible, "CUDA_VISIBLE_DEVICES").result() for _ in range(40)}
+        workers = len(pool._processes)
+    finally:
+        process._stop(pool)
+    assert found <= {"3", "5"} and len(found) == min(2, workers)
+
+
+def test_runs_on_gpus_get_a_worker_per_gpu(monkeypatch):
+    from itlib.engines import process
+
+    on_gpu = [with_fields(SPECS[0], device="cuda")]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,4,7")
+    assert process._gpus(on_gpu) == ("1", "4", "7") and process.default_workers(on_gpu) == 3
+    assert process._gpus(SPECS) == () and process.default_workers(SPECS) == process.available_cores()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert process._gpus(on_gpu) == ()

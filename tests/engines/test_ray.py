@@ -1,0 +1,103 @@
+"""Ray decides where runs happen, and a node that dies costs time alone."""
+
+import sys
+import time
+
+import pytest
+import small
+
+from itlib.engines import run_all
+from itlib.errors import InputError
+from itlib.store import Store
+
+SPECS = [small.spec(n_train=8, seed=seed, learning_rate=rate) for seed in (0, 1) for rate in (1e-3, 5e-3)]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    return [small.scores(r) for r in run_all(SPECS, Store(tmp_path_factory.mktemp("s")), engine="serial")]
+
+
+@pytest.fixture
+def ray(monkeypatch):
+    """Ray, its temporary files in a short path, and nothing left running."""
+    found = pytest.importorskip("ray", reason="Ray is not installed (extra: ray)")
+    monkeypatch.setenv("RAY_DISABLE_IMPORT_WARNING", "1")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    yield found
+    found.shutdown()
+
+
+def test_without_ray_one_line_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(
+        InputError, match=r"engine: ray is not installed; install the extra: pip install 'itlib\[ray\]'"
+    ):
+        run_all(SPECS[:1], Store(tmp_path), engine="ray", progress=False)
+
+
+def stored(root):
+    return {path: path.stat().st_mtime_ns for path in (root / "runs").rglob("manifest.json")}
+
+
+def test_tasks_give_the_same_bits_in_the_order_asked(ray, reference, tmp_path):
+    run_all(SPECS[:1], Store(tmp_path), engine="serial", progress=False)
+    before = stored(tmp_path)
+    results = run_all(SPECS, Store(tmp_path), engine="ray", workers=2, progress=False)
+    assert [small.scores(r) for r in results] == reference
+    assert not ray.is_initialized(), "what it started it stops"
+    after = stored(tmp_path)
+    assert len(after) == len(SPECS) and before.items() <= after.items()
+
+
+def test_a_worker_that_dies_every_time_is_a_failed_row(ray, tmp_path, monkeypatch):
+    from itlib.engines.ray import _result
+    from itlib.resolve import resolve
+
+    def dead(task):
+        raise ray.exceptions.WorkerCrashedError
+
+    monkeypatch.setattr(ray, "get", dead)
+    spec, store = resolve(SPECS[0]), Store(tmp_path)
+    result = _result(ray, None, spec, store)
+    assert result.status == "failed" and "died 4 times" in result.error
+    assert store.get_failure(spec).error == result.error
+    run_all(SPECS[:1], store, engine="serial", retry_failed=True, progress=False)
+    assert _result(ray, None, spec, store).status == "done", "it was stored before its worker died"
+
+
+def test_an_address_without_a_cluster_is_refused_in_one_line(ray, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setattr("itlib.engines.ray.WAIT", 1)
+    with pytest.raises(InputError, match="RAY_ADDRESS: no Ray cluster answers at '127.0.0.1:1'") as found:
+        run_all(SPECS[:1], Store(tmp_path), engine="ray", progress=False)
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.slow
+def test_a_node_that_dies_in_mid_grid_loses_and_repeats_no_stored_run(ray, tmp_path):
+    from ray.cluster_utils import Cluster
+
+    specs = [small.spec(n_train=16, seed=seed, budget=20) for seed in range(10)]
+    expected = [small.scores(r) for r in run_all(specs, Store(tmp_path / "serial"), engine="serial", progress=False)]
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    other = cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address, log_to_driver=False)
+    root, seen = tmp_path / "ray", {}
+    try:
+        from itlib.engines.ray import run_on_ray
+        from itlib.resolve import resolve
+
+        results = {}
+        for number, result in enumerate(run_on_ray([resolve(s) for s in specs], Store(root), 0, False)):
+            results[result.spec.seed] = result
+            if number == 2:
+                time.sleep(0.2)
+                seen = stored(root)
+                cluster.remove_node(other)
+        assert [small.scores(results[seed]) for seed in range(10)] == expected
+        assert seen.items() <= stored(root).items() and len(stored(root)) == len(specs)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
