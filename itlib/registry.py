@@ -7,6 +7,8 @@ A file dropped into a registry's package is found without editing any list:
     @selectors.register("longest", version=1)
     def longest(examples, budget, *, seed): ...
 
+Files outside the package do the same, see ``itlib.plugins``.
+
 ``version`` is part of the digest of every run that uses the component: raise it when the meaning changes. (Task
 families and their constraints are covered together, by the version of the micro-world.)
 """
@@ -18,6 +20,7 @@ import pkgutil
 from collections.abc import Callable
 from typing import Any
 
+from itlib import plugins
 from itlib.errors import InputError, did_you_mean
 
 
@@ -78,6 +81,7 @@ class Registry:
         for module in pkgutil.iter_modules(package.__path__):
             if not module.name.startswith("_"):
                 importlib.import_module(f"{self.package}.{module.name}")
+        plugins.load()
         self._discovered = True
 
 
