@@ -22,7 +22,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 QUIET := MPLBACKEND=Agg HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false
 OFFLINE := $(QUIET) HF_HUB_OFFLINE=1
 
-.PHONY: help setup reproduce smoke test lint bench lab figures report verify lock
+.PHONY: help setup reproduce smoke test lint bench new lab figures report verify lock
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -71,6 +71,9 @@ bench: setup ## ratios to public trainers, harness and loops, and what a user wa
 	$(OFFLINE) $(BIN)/python benchmarks/waiting.py --json results/bench/waiting.json
 	$(if $(DATA),$(OFFLINE) $(BIN)/python benchmarks/fine_tuning.py --model $(DATA_MODEL) --data $(DATA) --json results/bench/fine_tuning_rows.json)
 	$(if $(DATA),$(OFFLINE) $(BIN)/python benchmarks/scoring.py --model $(DATA_MODEL) --data $(DATA) --json results/bench/scoring_rows.json)
+
+new: setup ## a new study that runs at once: make new STUDY=05_my_question
+	$(BIN)/itlib new $(STUDY)
 
 lab: setup ## JupyterLab on the notebooks
 	$(QUIET) $(BIN)/jupyter lab notebooks

@@ -96,6 +96,8 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--profile", default="", help="one profile (default: all)")
     verify.add_argument("--against", default="", metavar="FOLDER", help="another results folder, not the reference")
     verify.add_argument("--as-reference", action="store_true", help="keep these reports as the reference")
+    new = add("new", _new, "write a new study that runs at once: module, claim, params, notebook and test")
+    new.add_argument("study", metavar="STUDY", help="its name, such as 05_curriculum")
     benchmark = add("benchmark", _benchmark, "ask stored runs tasks of lm-evaluation-harness; add to a CSV of scores")
     benchmark.add_argument("runs", nargs="+", metavar="RUN", help="key or digest of a stored run, tuned or not")
     benchmark.add_argument("--tasks", required=True, help="names of tasks, with commas between them: gsm8k,ifeval")
@@ -300,6 +302,14 @@ def _verify(options: argparse.Namespace) -> int:
         counts = Counter(finding.outcome for finding in findings)
         print(f"{len(folders)} reports: " + ", ".join(f"{n} {outcome}" for outcome, n in counts.items()))
     return 3 if failed else 0
+
+
+def _new(options: argparse.Namespace) -> int:
+    from itlib import new_study
+
+    written = [_shown(path) for path in new_study.create(options.study, project_root())]
+    print(json.dumps(written) if options.json else "\n".join(written))
+    return 0
 
 
 def _explain_figure(path: Path, *, as_json: bool) -> int:

@@ -175,11 +175,11 @@ def test_smoke(path, tmp_path):
     study, params = path.stem, f"params/smoke/{path.stem}.yaml"
     first = execute(["itlib", "run", params], tmp_path / "a")
     folder = tmp_path / "a" / "smoke" / study
-    for name in FIGURES[study]:
+    for name in FIGURES.get(study, ()):
         assert {f"{name}{s}" for s in (".png", ".svg", ".pdf", ".csv")} <= {
             p.name for p in (folder / "figures").iterdir()
         }
-    for name in TABLES[study]:
+    for name in TABLES.get(study, ()):
         assert {f"{name}{s}" for s in (".md", ".tex", ".csv")} <= {p.name for p in (folder / "tables").iterdir()}
     file = folder / "claims.json"
     claims = json.loads(file.read_text()) if file.exists() else []
