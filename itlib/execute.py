@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import time
 import traceback
@@ -56,12 +57,20 @@ def run_one(spec: RunSpec, store: Store, *, retry_failed: bool = False) -> RunRe
         try:
             result = execute(spec, store)
         except Exception as error:  # an error of one run must not stop the others: it becomes a row
-            line = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+            line = " ".join(f"{type(error).__name__}: {error}".split())[:500] + _what_would_fit(error, spec)
             record = provenance(time.perf_counter() - started) | {"traceback": traceback.format_exc()}
             result = RunResult(spec, "failed", error=line, provenance=record)
             store.put_failure(result)
             return result
         return store.put(result)  # a disk that is full or gone stops the batch: the next run would meet it too
+
+
+def _what_would_fit(error: Exception, spec: RunSpec) -> str:
+    """Return what to set so that a run that ran out of memory may fit; empty for other errors."""
+    if not isinstance(error, MemoryError) and not re.search(r"out of memory|can't allocate memory", str(error), re.I):
+        return ""
+    now = spec.train.micro_batch_tokens
+    return f"; micro_batch_tokens is {now}; a run with {now // 2} may fit"
 
 
 def weights_missing(spec: RunSpec, stored: RunResult, store: Store) -> bool:

@@ -110,7 +110,7 @@ def cell_error(name, value):
     [
         (cell_error("ValueError", "wrong\nand more"), r"^01_data_scaling.ipynb: ValueError: wrong$"),
         (cell_error("MemoryError", ""), r"^01_data_scaling.ipynb: MemoryError$"),
-        (DeadKernelError("Kernel died"), "the kernel died"),
+        (DeadKernelError("Kernel died"), "the kernel died twice"),
     ],
 )
 @pytest.mark.parametrize("content", ["{", None])
@@ -120,6 +120,21 @@ def test_a_notebook_that_stops_says_why_in_one_line(monkeypatch, error, message,
         execute_notebook("01_data_scaling", Params())
     folder = report_folder("01_data_scaling", Params())
     assert [path.name for path in folder.iterdir()] == (["notebook-failed.ipynb"] if content else [])
+
+
+def test_a_kernel_that_dies_once_is_started_again(monkeypatch, capsys):
+    deaths = iter([DeadKernelError("Kernel died"), None])
+
+    def execute(source, target, **options):
+        error = next(deaths)
+        if error is not None:
+            raise error
+        with open(target, "w") as file:
+            file.write("{}")
+
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
+    assert execute_notebook("01_data_scaling", Params()).read_text() == "{}"
+    assert "the kernel died; once more" in capsys.readouterr().err
 
 
 def test_half_a_notebook_never_hides_the_error(monkeypatch):

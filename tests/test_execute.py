@@ -271,3 +271,18 @@ def test_activation_checkpointing_holds_less_for_the_backward_pass():
             response_logits(model, tiny.rows(8), 0)
         saved[on] = sum(kept)
     assert saved[True] < 0.6 * saved[False]
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [(MemoryError(), True), (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), True),
+     (RuntimeError("DefaultCPUAllocator: can't allocate memory"), True), (RuntimeError("shapes differ"), False)],
+)  # fmt: skip
+def test_a_run_out_of_memory_is_a_row_that_says_what_may_fit(tmp_path, monkeypatch, error, hint):
+    def fails(*arguments):
+        raise error
+
+    monkeypatch.setattr("itlib.execute.execute", fails)
+    result = run_one(small.resolved(n_train=8, micro_batch_tokens=512), Store(tmp_path))
+    assert result.status == "failed" and type(error).__name__ in result.error
+    assert ("micro_batch_tokens is 512; a run with 256 may fit" in result.error) == hint

@@ -32,6 +32,9 @@ class FullFineTuning(Method):
 
     def save(self, model: Any, folder: Path, base: ModelSpec) -> None:
         """Write the whole model as safetensors."""
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
         model.save_pretrained(folder)
 
     def load(self, model: Any, spec: MethodSpec, folder: Path) -> Any:

@@ -44,6 +44,9 @@ def slopes(table: pd.DataFrame, *, y_label: str = "accuracy") -> np.ndarray:
             ax.set(title=_short(name))
         for name, ax in panels.items():  # the scale that all panels share is known only now
             _name_ends(ax, table[table["model"] == name])
+            ax.set_yticks(
+                [tick for tick in ax.get_yticks() if 0 <= tick <= ax.get_ylim()[1]]
+            )  # names may need more room
         for ax in grid.flat[len(names) :]:
             ax.remove()
         for ax in grid[:, 0]:

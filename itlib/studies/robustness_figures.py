@@ -105,6 +105,7 @@ def frequency(table: pd.DataFrame) -> Axes:
         ax.plot(means["shown"], means["gap"], marker="D", color="black", label="mean of a fifth of the families")
         ax.axhline(0, lw=0.6, color=GREY, zorder=0)
         ax.set_xscale("log")
+        ax.xaxis.set_major_formatter("{x:g}")
         ax.set(xlabel="training examples of the family", ylabel="accuracy lost in new instructions")
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return ax
@@ -152,7 +153,8 @@ def lmentry(table: pd.DataFrame) -> Axes:
         along = np.linspace(1, 100, 200)
         for score in (20, 40, 60, 80):
             ax.plot(along, 100 * score / along, lw=0.6, color=GREY, zorder=0)
-            ax.annotate(str(score), (score, 100), fontsize=6, color=GREY, ha="center", va="bottom")
+            box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+            ax.text(score, 100, str(score), fontsize=6, color=GREY, ha="center", va="center", bbox=box, zorder=0.5)
         for name in names:
             rows = shown[shown["arm"] == name]
             ax.plot(rows["accuracy"], rows["chance"], "x", ms=3, mew=0.7, alpha=0.6, color=paint[name])
