@@ -114,6 +114,7 @@ def cell_error(name, value):
     ],
 )
 @pytest.mark.parametrize("content", ["{", None])
+@pytest.mark.fault(25)
 def test_a_notebook_that_stops_says_why_in_one_line(monkeypatch, error, message, content):
     stop(monkeypatch, error, content=content)
     with pytest.raises(RunError, match=message):
@@ -122,6 +123,7 @@ def test_a_notebook_that_stops_says_why_in_one_line(monkeypatch, error, message,
     assert [path.name for path in folder.iterdir()] == (["notebook-failed.ipynb"] if content else [])
 
 
+@pytest.mark.fault(25)
 def test_a_kernel_that_dies_once_is_started_again(monkeypatch, capsys):
     deaths = iter([DeadKernelError("Kernel died"), None])
 

@@ -124,6 +124,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
+@pytest.mark.fault(5)
 def test_bad_input_is_refused_in_one_line_before_any_work(name, tmp_path, results, capsys):
     arguments, message = BAD[name]
     assert main(["run", *arguments(tmp_path)]) == 2
@@ -157,6 +158,7 @@ def test_a_results_folder_that_cannot_be_written_is_refused(tmp_path, capsys, mo
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
+@pytest.mark.fault(28)
 def test_a_read_only_folder_is_refused(tmp_path, capsys, monkeypatch):
     (tmp_path / "locked").mkdir(mode=0o555)
     monkeypatch.setenv("ITLIB_RESULTS", str(tmp_path / "locked" / "results"))

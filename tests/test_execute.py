@@ -128,6 +128,7 @@ def test_test_items_enter_only_the_final_evaluation(monkeypatch):
     assert asked == [("dev", True)]
 
 
+@pytest.mark.fault(21)
 def test_a_gpu_that_is_not_there_is_said():
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
@@ -136,6 +137,7 @@ def test_a_gpu_that_is_not_there_is_said():
         execute(small.resolved(device="cuda"))
 
 
+@pytest.mark.fault(22)
 def test_a_diverged_run_is_stored_as_such_and_stops_nothing(tmp_path):
     store = Store(tmp_path)
     result = run_one(small.resolved(learning_rate=1e38, gradient_clip=1e30), store)
@@ -278,6 +280,7 @@ def test_activation_checkpointing_holds_less_for_the_backward_pass():
     [(MemoryError(), True), (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), True),
      (RuntimeError("DefaultCPUAllocator: can't allocate memory"), True), (RuntimeError("shapes differ"), False)],
 )  # fmt: skip
+@pytest.mark.fault(21)
 def test_a_run_out_of_memory_is_a_row_that_says_what_may_fit(tmp_path, monkeypatch, error, hint):
     def fails(*arguments):
         raise error

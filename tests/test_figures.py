@@ -102,6 +102,7 @@ def test_the_legend_hides_no_data_and_no_label(draw):
     assert not [text for text in others if legend.overlaps(text.get_window_extent())]
 
 
+@pytest.mark.fault(29)
 def test_gaps_break_the_line_and_are_marked():
     ax = _gaps()
     gaps = [line for line in ax.lines if line.get_gid() == "gap"]
@@ -114,6 +115,7 @@ def test_gaps_break_the_line_and_are_marked():
     assert np.isnan(latent.get_ydata()[4]) and np.isfinite(np.delete(latent.get_ydata(), 4)).all()
 
 
+@pytest.mark.fault(30)
 def test_one_seed_prints_n_and_draws_no_band():
     ax = _scaling(planted.frame(seeds=[0]))
     assert "n=1" in ax.get_xlabel()
@@ -147,6 +149,7 @@ def test_the_exponent_and_its_interval_are_printed():
     assert entry.startswith("local: exponent 0.3") and "[" in entry
 
 
+@pytest.mark.fault(31)
 def test_files_have_equal_bytes_and_carry_their_origin(tmp_path):
     data = pd.DataFrame({"x": [1]})
     first = figures.save_figure(_with_fits(), tmp_path / "a", "curve", data=data, metadata=META)
@@ -178,6 +181,7 @@ def test_the_users_settings_do_not_leak_in_or_out(tmp_path):
     assert plain[0].read_bytes() == styled[0].read_bytes()
 
 
+@pytest.mark.fault(31)
 def test_drawing_needs_no_display_and_no_torch():
     code = "import sys, itlib.figures, itlib.report; print('torch' in sys.modules, 'matplotlib.pyplot' in sys.modules)"
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[1])}

@@ -87,6 +87,7 @@ def test_from_yaml(write):
     assert read.params == ExampleParams(n_train=7, learning_rate=2e-5, sizes=(3, 4))
 
 
+@pytest.mark.fault(2)
 def test_from_yaml_notes_text_that_was_coerced(write):
     path = write("study: 99_example\nlearning_rate: '2e-5'\ntrain_embeddings: 'true'\nsizes: '[3, 4]'\n")
     read = params.from_yaml(path)
@@ -147,6 +148,7 @@ def test_from_notebook_is_silent_about_clean_values(capsys):
 
 
 @pytest.mark.parametrize("value", [1, 1.0, "x", True, [1], None, {"a": 1}])
+@pytest.mark.fault(1)
 def test_from_notebook_refuses_unknown_parameters(value):
     message = refused(params.from_notebook, "99_example", kernel(lerning_rate=value))
     assert "unknown parameter 'lerning_rate' (did you mean 'learning_rate'?); valid: n_train" in message
@@ -169,6 +171,7 @@ def test_from_notebook_refuses_absent_and_foreign_parameters():
     assert "for '01_data_scaling', this notebook is '99_example'" in message
 
 
+@pytest.mark.fault(3)
 def test_overrides_from_the_command_line():
     pairs = ["n_train", "7", "learning_rate", "2e-5", "train_embeddings", "true", "sizes", "[3, 4]", "names", "[007]"]
     parsed = params.parse_overrides(pairs)
@@ -190,6 +193,7 @@ def test_overrides_from_the_command_line():
         (["sizes", "[1,]]"], "-p sizes: '[1,]]' is not a list"),
     ],
 )
+@pytest.mark.fault(4)
 def test_parse_overrides_faults(pairs, message):
     assert refused(params.parse_overrides, pairs).startswith(message)
 
@@ -242,6 +246,7 @@ def test_markdown_table():
 
 
 @pytest.mark.slow
+@pytest.mark.fault(1)
 def test_papermill_stops_at_an_unknown_parameter(tmp_path):
     """Under plain papermill the validating cell raises, before any later cell runs."""
     source = tmp_path / "in.ipynb"

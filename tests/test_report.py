@@ -110,6 +110,7 @@ def test_notebooks_show_pictures_and_tables(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "", "..", ".hidden", "a b", "a\n"])
+@pytest.mark.fault(28)
 def test_names_that_leave_the_folder_are_refused(tmp_path, name):
     with pytest.raises(InputError, match="plain file name"):
         Report(name, folder=tmp_path)
@@ -146,6 +147,7 @@ def test_provenance_must_be_plain(tmp_path):
         Report("s", folder=tmp_path, provenance={"x": np.nan}).finish()
 
 
+@pytest.mark.fault(20)
 def test_an_interrupted_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a.txt"
     write_atomic(path, b"old")

@@ -223,6 +223,7 @@ def test_fields_are_coerced_in_place_and_equal_specs_compare_equal():
         ({"rate": math.nan}, "Outer: rate: expected float, got nan (a finite number would be right)"),
     ],
 )
+@pytest.mark.fault(5)
 def test_bounds_and_choices(change, message):
     with pytest.raises(InputError) as caught:
         Outer(**change)

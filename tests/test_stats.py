@@ -177,6 +177,7 @@ def test_bootstrap_is_seeded_and_uses_both_levels():
     assert stats.bootstrap_interval(long, seed=1) == first
 
 
+@pytest.mark.fault(30)
 def test_bootstrap_draws_nothing_for_one_seed_or_no_variance():
     assert np.isnan(stats.bootstrap_interval(np.array([0.5]), seed=0)).all()
     assert np.isnan(stats.bootstrap_interval(np.full((8, 3), 0.5), seed=0)).all()
@@ -198,6 +199,7 @@ def test_families_have_equal_weight():
     assert stats.run_points(data, "exact_match", by=())["value"].tolist() == pytest.approx([0.8 / 3] * 4)
 
 
+@pytest.mark.fault(29)
 def test_a_run_that_lacks_a_family_gives_no_point():
     data = _small()
     data = data.drop(data.query("seed == 1 and n_train == 40 and family == 'b'").index)

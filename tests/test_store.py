@@ -42,6 +42,7 @@ def test_what_was_put_comes_back_equal(store):
     assert list(store.specs()) == [RunSpec()]
 
 
+@pytest.mark.fault(23)
 def test_a_later_equal_write_is_discarded_silently_and_a_different_one_reported(store, capsys):
     store.put(result())
     store.put(result(provenance={"wall_seconds": 9.0}))
@@ -53,6 +54,7 @@ def test_a_later_equal_write_is_discarded_silently_and_a_different_one_reported(
 
 @pytest.mark.parametrize("name", ["spec.json", "result.json", "items.csv", "provenance.json", "manifest.json"])
 @pytest.mark.parametrize("damage", ["truncate", "flip", "delete"])
+@pytest.mark.fault(19)
 def test_any_damage_is_found_put_aside_and_computed_again(store, name, damage, capsys):
     store.put(result())
     path = store.folder(RunSpec()) / name
@@ -82,6 +84,7 @@ def test_swapped_folders_are_found(store):
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
+@pytest.mark.fault(19)
 def test_no_single_byte_change_is_ever_read_as_a_result(tmp_path_factory, data):
     store = Store(tmp_path_factory.mktemp("store"))
     store.put(result())
@@ -96,6 +99,7 @@ def test_no_single_byte_change_is_ever_read_as_a_result(tmp_path_factory, data):
     assert found is None or (found == result() and path.name == "manifest.json")
 
 
+@pytest.mark.fault(18)
 def test_a_kill_during_a_write_leaves_nothing_that_reads_as_a_result(tmp_path):
     code = (
         "import os, sys; sys.path.insert(0, 'tests'); from itlib.store import Store; import itlib._folders as m;"
@@ -118,6 +122,7 @@ def test_failures_are_remembered_until_forgotten_or_overcome(store):
     assert store.get_failure(RunSpec()) is None
 
 
+@pytest.mark.fault(19)
 def test_weights_are_checked_before_use(store):
     def save(folder):
         (folder / "model.safetensors").write_bytes(b"0123456789")
@@ -260,6 +265,7 @@ def test_a_file_that_cannot_be_read_is_named(store, name, monkeypatch):
 
 
 @pytest.mark.parametrize("call", ["fsync", "mkdir", "rename"])
+@pytest.mark.fault(20)
 def test_a_full_disk_is_one_line_and_leaves_nothing(store, call, monkeypatch):
     store.check_writable()
 
@@ -306,6 +312,7 @@ def test_something_else_in_the_place_of_a_result_ends_in_an_error(store):
     assert store.folder(RunSpec()).read_text() == "not a folder" and os.listdir(store.root / "partial") == []
 
 
+@pytest.mark.fault(24)
 def test_a_lock_is_held_by_one_process_at_a_time(store):
     code = (
         "import sys; from filelock import FileLock, Timeout\n"
@@ -324,6 +331,7 @@ def test_a_lock_is_held_by_one_process_at_a_time(store):
     assert other_process() == 0
 
 
+@pytest.mark.fault(17)
 def test_nothing_is_pickled(store):
     store.put(result())
     for path in store.folder(RunSpec()).iterdir():

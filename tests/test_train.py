@@ -111,6 +111,7 @@ def test_an_order_is_the_same_for_both_trainers_and_however_batches_are_cut(orde
 
 
 @pytest.mark.parametrize("fit", [train, train_with_transformers])
+@pytest.mark.fault(22)
 def test_divergence_stops_training_and_is_said(fit):
     model = tiny.llama()
     with torch.no_grad():

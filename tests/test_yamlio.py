@@ -99,6 +99,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("text", "message"), [fault[1:] for fault in FAULTS], ids=[fault[0] for fault in FAULTS])
+@pytest.mark.fault(2)
 def test_faults_are_one_line_with_place(write, text, message):
     path = write(text)
     with pytest.raises(InputError) as caught:
@@ -180,6 +181,7 @@ def test_any_text_gives_a_mapping_or_one_line(tmp_path_factory, text):
         assert len(str(error).splitlines()) == 1
 
 
+@pytest.mark.fault(2)
 def test_the_traps_are_real():
     """If PyYAML itself ever reads these as YAML 1.2, this module can shrink."""
     trapped = yaml.safe_load("a: no\nb: 017\nc: 12:30:45\nd: 2e-5\na: 3\n")

@@ -81,6 +81,7 @@ def test_nothing_starts_when_one_spec_cannot_run(tmp_path, monkeypatch):
         run_all(SPECS, Store(tmp_path), engine="seriel")
 
 
+@pytest.mark.fault(24)
 def test_a_killed_worker_costs_no_run(tmp_path, reference):
     """One worker is killed in the middle of a run: the pool is built anew and every result is right."""
     store = Store(tmp_path)
@@ -144,6 +145,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.fault(18)
 def test_a_killed_driver_leaves_no_worker_and_the_next_start_continues(tmp_path):
     script = tmp_path / "sweep.py"
     script.write_text(SWEEP.format(tests=os.path.dirname(small.__file__), store=str(tmp_path / "store")))
@@ -183,6 +185,7 @@ def _running(marker):
     return found
 
 
+@pytest.mark.fault(33)
 def test_progress_is_short_where_there_is_no_terminal(tmp_path, capsys):
     run_all(SPECS[:2], Store(tmp_path), engine="serial")
     lines = capsys.readouterr().err.splitlines()

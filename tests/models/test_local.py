@@ -76,6 +76,7 @@ def test_parameters_from_headers_equal_those_of_the_loaded_model(tmp_path, optio
     assert not loaded.training
 
 
+@pytest.mark.fault(15)
 def test_load_keeps_float32_weights_follows_attention_and_pads_with_eos(folder):
     loaded, tokenizer = LOCAL.load(spec(folder, dtype="bfloat16", attention="eager"))
     assert loaded.dtype == torch.float32 and loaded.config._attn_implementation == "eager"
@@ -125,6 +126,7 @@ def test_unsafe_and_incomplete_folders_are_refused(folder, tmp_path):
     refuse(spec(folder, trust_remote_code=True), "downloaded attention kernel 'someone/kernel'")
 
 
+@pytest.mark.fault(17)
 def test_pickle_weights_are_refused_with_a_way_out(folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     refuse(spec(folder), r"pickle weights \(pytorch_model.bin\).*save_pretrained")
@@ -156,6 +158,7 @@ def test_missing_weights_are_refused(folder):
     refuse(spec(folder), r"lacks 1 weights .*layers.1.mlp.up_proj", LOCAL.load)
 
 
+@pytest.mark.fault(15)
 def test_tokenizers_that_do_not_fit_are_refused(tmp_path):
     make_model(tmp_path / "many", n_tokens=21)
     refuse(spec(tmp_path / "many"), "21 tokens but the model only 20 embeddings", LOCAL.load)
@@ -185,6 +188,7 @@ def test_an_adapter_is_merged_into_its_base(folder, adapter):
     assert LOCAL.parameters(spec(path)) == LOCAL.parameters(spec(folder))
 
 
+@pytest.mark.fault(16)
 def test_another_base_of_equal_shape_is_refused_before_work(folder, adapter):
     path, _ = adapter
     make_model(folder, seed=7)
@@ -219,6 +223,7 @@ def test_an_adapter_of_another_tool_is_refused_where_its_base_is_not_or_does_not
         check_adapter_base(path, loaded, "any")
 
 
+@pytest.mark.fault(16)
 def test_adapter_shapes_must_fit(adapter):
     path, _ = adapter
     config = GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=20, n_positions=16)
@@ -244,6 +249,7 @@ def test_transposed_layers_and_saved_modules_fit(tmp_path):
     check_adapter_base(tmp_path, base, "any")
 
 
+@pytest.mark.fault(16)
 def test_pickled_or_damaged_adapters_are_refused(adapter):
     path, _ = adapter
     content = (path / "adapter_model.safetensors").read_bytes()

@@ -70,6 +70,7 @@ def test_self_instruct_gives_one_example_per_instance():
     assert [example.gold for example in parsed.examples] == ["1", "2"]
 
 
+@pytest.mark.fault(11)
 def test_conversation_policy_is_applied_and_counted():
     row = messages(
         ("assistant", "welcome"), ("user", "a"), ("user", "b"), ("assistant", "c"), ("assistant", "d"), ("user", "bye")
@@ -104,6 +105,7 @@ def test_conversation_policy_is_applied_and_counted():
         ({"messages": ["hello"]}, "turn 1: text, not an object"),
     ],
 )
+@pytest.mark.fault(9)
 def test_bad_rows_carry_their_reason(row, reason):
     conversations, parsed = turns_of(row)
     assert conversations == []

@@ -110,6 +110,7 @@ def failing(kind):
         (OSError, "the hub did not deliver .no."),
     ],
 )
+@pytest.mark.fault(26)
 def test_hub_failures_are_one_helpful_line(monkeypatch, kind, message):
     def download(*args, **options):
         raise failing(kind)
@@ -126,6 +127,7 @@ def test_malformed_ids_are_refused_before_the_hub_is_asked():
             HUB.resolve(spec(data_path=path))
 
 
+@pytest.mark.fault(26)
 def test_offline_and_not_cached_is_refused_by_the_real_client(monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))

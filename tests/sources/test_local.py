@@ -40,6 +40,7 @@ def spec(path, **fields):
     return DataSpec(**({"source": "local", "data_path": str(path), "n_train": 5} | fields))
 
 
+@pytest.mark.fault(9)
 def test_empty_outputs_refuse_with_line_and_way_on_or_are_kept_aside(tmp_path):
     rows = alpaca(40)
     rows[6]["output"] = ""
@@ -93,6 +94,7 @@ def test_text_file_is_cut_at_blank_lines():
     assert [(record.line, record.value) for record in records] == [(2, "one\ntwo"), (5, "three")]
 
 
+@pytest.mark.fault(7)
 def test_bom_crlf_and_blank_lines_are_tolerated(tmp_path):
     plain = write(tmp_path / "plain.jsonl", alpaca(20))
     other = tmp_path / "other.jsonl"
@@ -107,6 +109,7 @@ def test_line_separator_inside_a_string_does_not_cut_the_line():
 
 
 @pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.fault(7)
 def test_wrong_encoding_names_the_byte_offset(bom):
     content = bom + '{"prompt": "a", "completion": "b"}\n{"prompt": "café"}\n'.encode("latin-1")
     offset = content.index(b"\xe9")
@@ -114,6 +117,7 @@ def test_wrong_encoding_names_the_byte_offset(bom):
         read_records("a.jsonl", content)
 
 
+@pytest.mark.fault(6)
 def test_truncated_and_garbage_lines_are_located(tmp_path):
     path = write(tmp_path / "data.jsonl", alpaca(30))
     path.write_bytes(path.read_bytes()[:-10])
@@ -201,6 +205,7 @@ def test_repeated_key_and_long_record_are_bad_rows(monkeypatch):
         ("a.jsonl", '{"text": "a"}\n{"text": "b"}', "2 usable rows with 2 distinct prompts are too few"),
     ],
 )
+@pytest.mark.fault(8)
 def test_unusable_files_are_refused_in_one_line(tmp_path, name, content, message):
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=message) as caught:
@@ -215,6 +220,7 @@ def conversation(*texts):
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3)), min_size=40, max_size=120))
+@pytest.mark.fault(10)
 def test_no_opening_straddles_the_split(pairs):
     examples = tuple(
         Example(id=str(i), turns=conversation(f"Q {a}" if b else f" q  {a} ", "r", *(["more", "s"] if b == 2 else [])))
@@ -292,6 +298,7 @@ def test_resolve_refuses_what_a_run_would_trip_over(tmp_path):
         LOCAL.pool(resolved, seed=0)
 
 
+@pytest.mark.fault(10)
 def test_duplicates_are_counted(tmp_path):
     assert describe(write(tmp_path / "a.jsonl", alpaca(40) + alpaca(3)))["notes"] == {"duplicated rows": 3}
 
