@@ -33,7 +33,7 @@ def perturbations(table: pd.DataFrame) -> Axes:
         numbers = wide.to_numpy(dtype=float)
         image = ax.imshow(np.ma.masked_invalid(numbers), cmap="cividis_r", vmin=0, vmax=1, aspect="auto")
         for (row, column), value in np.ndenumerate(numbers):
-            text = f"{value:.2f}" if np.isfinite(value) else "none"
+            text = f"{round(value, 2) + 0.0:.2f}" if np.isfinite(value) else "none"
             ax.text(column, row, text, ha="center", va="center", color="white" if value > 0.55 else "black", fontsize=6)
         ax.set_xticks(range(wide.shape[1]), [name.replace("_", "\n") for name in wide.columns])
         ax.set_yticks(range(len(wide)), wide.index)
