@@ -96,6 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--profile", default="", help="one profile (default: all)")
     verify.add_argument("--against", default="", metavar="FOLDER", help="another results folder, not the reference")
     verify.add_argument("--as-reference", action="store_true", help="keep these reports as the reference")
+    cleaning = add("clean", _clean, "say what of the store could go, and remove the kinds that are named")
+    cleaning.add_argument("kinds", nargs="*", metavar="KIND", help="aside, partial, features or weights; never runs")
+    cleaning.add_argument("--dry-run", action="store_true", help="remove nothing; so it is without a kind")
     new = add("new", _new, "write a new study that runs at once: module, claim, params, notebook and test")
     new.add_argument("study", metavar="STUDY", help="its name, such as 05_curriculum")
     benchmark = add("benchmark", _benchmark, "ask stored runs tasks of lm-evaluation-harness; add to a CSV of scores")
@@ -105,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     benchmark.add_argument("--limit", type=int, metavar="N", help="only the first N items of each task")
     benchmark.add_argument("--out", required=True, metavar="CSV", help="where scores are added; the parameter scores")
     benchmark.add_argument("--retrain", action="store_true", help="train runs again that kept no weights")
-    for command in (status, listing, reproduce, figures, site, verify, benchmark):
+    for command in (status, listing, reproduce, figures, site, verify, cleaning, benchmark):
         command.add_argument("--results", default="", help="results folder (default: results/ of the project)")
     choose = add("select", _select, "select examples of a file and write them as JSONL, parquet and a dataset card")
     choose.add_argument("--data", required=True, help="a local file, org/name@revision, or microworld")
@@ -302,6 +305,25 @@ def _verify(options: argparse.Namespace) -> int:
         counts = Counter(finding.outcome for finding in findings)
         print(f"{len(folders)} reports: " + ", ".join(f"{n} {outcome}" for outcome, n in counts.items()))
     return 3 if failed else 0
+
+
+def _clean(options: argparse.Namespace) -> int:
+    from itlib import clean
+
+    store = open_store(options.results)
+    removing = bool(options.kinds) and not options.dry_run
+    found = clean.waste(store.root, options.kinds or clean.KINDS)
+    if removing:
+        clean.remove(found)
+    rows = [{"kind": part.kind, "entries": len(part.entries), "bytes": part.n_bytes} for part in found]
+    if options.json:
+        print(json.dumps({"store": str(store.root), "removed": removing, "kinds": rows}, indent=1))
+        return 0
+    print(f"{_shown(store.root)}: {'removed' if removing else 'what could go, nothing was removed'}")
+    for row in rows:
+        size = f"{row['bytes'] / 1e6:10.1f} MB"
+        print(f"  {row['kind']:9} {row['entries']:6} entries {size}   {clean.KINDS[row['kind']]}")
+    return 0
 
 
 def _new(options: argparse.Namespace) -> int:
