@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 
 from itlib.errors import InputError
@@ -18,6 +18,7 @@ from itlib.sources._rows import POLICIES
 from itlib.spec import WORLD_VERSION, DataSpec, EvalSpec
 
 WORLD = f"world-{WORLD_VERSION}"
+REVISED = {"chains": 2}  # pools of a category that are others than when the version began; documents and items are not
 
 
 def mixture(data: DataSpec) -> world.Mixture:
@@ -28,6 +29,12 @@ def mixture(data: DataSpec) -> world.Mixture:
 def mixed_in(data: DataSpec) -> world.Mixture:
     """Return what the second part of the training set is made of: other families, and other phrasings where asked."""
     return replace(mixture(data), families=data.mix_families, phrasing_set=data.mix_phrasing_set or data.phrasing_set)
+
+
+def fingerprint(families: Sequence[str]) -> str:
+    """Return the version of the world, and the revisions of categories in which these families lie."""
+    categories = {registry.get(name).category for name in families if name in registry}
+    return "".join((WORLD, *(f", {name} {REVISED[name]}" for name in sorted(categories & set(REVISED)))))
 
 
 class MicroworldSource:
@@ -47,8 +54,9 @@ class MicroworldSource:
                 f"data_path is '{data.data_path or data.data_revision}', but source 'microworld' reads no "
                 "file; use source 'local' or 'hub'"
             )
-        if data.data_fingerprint not in ("", WORLD):
-            raise InputError(f"the micro-world is '{WORLD}' today, the spec recorded '{data.data_fingerprint}'")
+        today = fingerprint((*data.families, *data.mix_families))
+        if data.data_fingerprint not in ("", today):
+            raise InputError(f"the micro-world is '{today}' today, the spec recorded '{data.data_fingerprint}'")
         if data.on_bad_rows not in POLICIES:
             raise InputError(f"on_bad_rows is '{data.on_bad_rows}'; known: {', '.join(POLICIES)}")
         if data.pool_size < data.n_train:
@@ -57,7 +65,7 @@ class MicroworldSource:
         self._check_parts(data)
         cap = data.per_family_cap if data.per_family_cap < max(data.pool_size, data.n_mix) else 0
         # the world has no bad rows
-        return replace(data, data_fingerprint=WORLD, on_bad_rows=POLICIES[0], per_family_cap=cap)
+        return replace(data, data_fingerprint=today, on_bad_rows=POLICIES[0], per_family_cap=cap)
 
     def _check_parts(self, data: DataSpec) -> None:
         own, other = mixture(data).names, data.mix_families

@@ -18,6 +18,21 @@ SOURCE = sources.get("microworld")
 def test_resolve_names_the_version_of_the_world_and_is_idempotent():
     resolved = SOURCE.resolve(DataSpec())
     assert resolved.data_fingerprint == f"world-{WORLD_VERSION}" and SOURCE.resolve(resolved) == resolved
+
+
+def test_families_whose_pools_were_revised_have_another_fingerprint():
+    """Runs on others keep their address: nothing that they read has changed."""
+    plain, first, second = (
+        SOURCE.resolve(DataSpec(source="microworld", pool_size=20, n_train=10, **how))
+        for how in (
+            {"families": ("copy",)},
+            {"families": ("chain_2", "copy")},
+            {"mix_families": ("chain_2",), "n_mix": 4},
+        )
+    )
+    assert plain.data_fingerprint == f"world-{WORLD_VERSION}"
+    assert first.data_fingerprint == second.data_fingerprint == f"world-{WORLD_VERSION}, chains 2"
+    assert SOURCE.resolve(first) == first
     assert SOURCE.exact_match
 
 
