@@ -234,6 +234,19 @@ class _NotYetKnown(Exception):
     """The next phase of a study depends on results that are not stored."""
 
 
+def expected_specs(batch: Any, known: Sequence[RunSpec]) -> list[RunSpec]:
+    """Return every run that a batch will ask for, as far as its design says before anything was chosen.
+
+    What dev chooses is left at its default: a learning rate changes no length.
+    """
+    if isinstance(batch, GridBatch) or not hasattr(study_module(batch.study), "designs"):
+        return list(known)
+    found = study_module(batch.study).designs(batch.params, {})
+    later = [spec for arm in (found.values() if isinstance(found, dict) else [found]) for spec in arm]
+    n_known = sum(spec.data.n_train > 0 for spec in known)
+    return list(known) if n_known >= len(later) else [*known, *later]
+
+
 def known_specs(batch: Any) -> tuple[list[RunSpec], Store, str]:
     """Return the specs of a batch that follow from its params and the store alone, and a note on what does not."""
     if isinstance(batch, GridBatch):

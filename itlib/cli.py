@@ -16,12 +16,22 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from itlib import registry
-from itlib.batch import GridBatch, Outcome, headline_studies, known_specs, load, run_grid, run_study
+from itlib.batch import (
+    GridBatch,
+    Outcome,
+    expected_specs,
+    headline_studies,
+    known_specs,
+    load,
+    run_grid,
+    run_study,
+)
 from itlib.engines import ENGINES, plan
 from itlib.errors import InputError, ItlibError
 from itlib.params import markdown_table, parse_overrides, schema
 from itlib.scores_file import append
-from itlib.spec import diff, digest, flatten, key
+from itlib.spec import RunSpec, diff, digest, flatten, key
+from itlib.store import Store
 from itlib.studies import STUDIES
 from itlib.workspace import open_store, project_root, results_root
 
@@ -77,7 +87,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--workers", type=int, help="override the params' workers")
     run.add_argument("--retry-failed", action="store_true", help="compute runs again that failed earlier")
     run.add_argument("--no-notebook", action="store_true", help="stop after the runs")
-    add_for_params("plan", _plan, "show how many runs are stored and how many are to compute")
+    planning = add_for_params("plan", _plan, "show how many runs are stored and how many are to compute")
+    planning.add_argument(
+        "--estimate", action="store_true", help="also what they will take, from stored runs like them"
+    )
+    planning.add_argument("--probe", action="store_true", help="the same, after computing one run of every kind")
     explain = "show, for each missing run, the nearest stored one and what differs; of a figure, the runs behind it"
     add_for_params("explain", _explain, explain)
     status = add("status", _status, "show what the store holds and what failed")
@@ -228,12 +242,32 @@ def _plan(options: argparse.Namespace) -> int:
         specs, store, note = known_specs(batch)
         grid = plan(specs, store)
         name = batch.name if isinstance(batch, GridBatch) else batch.study
-        rows.append({"name": name, "runs": len(grid.specs), "stored": grid.stored, "failed": grid.failed, "note": note})
+        row = {"name": name, "runs": len(grid.specs), "stored": grid.stored, "failed": grid.failed, "note": note}
+        rows.append(row)
         if not options.json:
             print(f"{name}: {grid}" + (f"; {note}" if note else ""))
+        if options.estimate or options.probe:
+            row["estimate"] = _estimated(batch, specs, store, probing=options.probe, silent=options.json)
     if options.json:
         print(json.dumps(rows, indent=1))
     return 0
+
+
+def _estimated(batch: Any, specs: list[RunSpec], store: Store, *, probing: bool, silent: bool) -> dict[str, Any]:
+    """Print and return what a batch will take; with a probe, one run of every kind is computed first."""
+    from itlib import estimate
+    from itlib.engines import run_all
+    from itlib.engines.process import default_workers
+
+    every = plan(expected_specs(batch, specs), store).specs
+    workers = getattr(getattr(batch, "params", None), "workers", 0) or default_workers(every)
+    estimate.check_memory(every, workers)
+    if probing:
+        run_all(estimate.probe(every, store), store, engine="process", workers=workers, progress=not silent)
+    found = estimate.estimate(every, store)
+    if not silent:
+        print(f"  {found.text(workers)}")
+    return dataclasses.asdict(found) | {"workers": workers, "wall_seconds": found.seconds / workers}
 
 
 def _figures(options: argparse.Namespace) -> int:
