@@ -134,7 +134,8 @@ def check_memory(specs: Sequence[RunSpec], workers: int) -> None:
         if needs > total_memory():
             raise InputError(
                 f"model: {n:.2e} parameters of '{base.model}' with {workers} workers need at least "
-                f"{needs / GIB:.1f} GiB; this machine has {total_memory() / GIB:.1f}: take fewer workers, adapters or a smaller model"
+                f"{needs / GIB:.1f} GiB; this machine has {total_memory() / GIB:.1f}: take fewer "
+                "workers, adapters or a smaller model"
             )
 
 
