@@ -70,7 +70,7 @@ def survival(milestones: pd.DataFrame, what: Sequence[str] = EVENTS, *, question
         Axes, one per kind.
     """
     with themed():
-        axes = new_figure(TWO_COLUMN, 2.4).subplots(1, len(what), sharey=True, squeeze=False)[0]
+        axes = new_figure(TWO_COLUMN, 2.6).subplots(1, len(what), sharey=True, squeeze=False)[0]
         rows = milestones[milestones["questions"] == questions]
         transforms = list(dict.fromkeys(milestones["transform"]))
         paint = colours(transforms)
@@ -86,8 +86,9 @@ def survival(milestones: pd.DataFrame, what: Sequence[str] = EVENTS, *, question
             ax.set(xlabel="steps of the phase", ylim=(-0.03, 1.03))
         axes[0].set_ylabel("runs that have not got there")
         if rows["what"].isin(what).any():
-            fullest = max(axes, key=lambda ax: len(ax.lines))
-            fullest.legend()
+            named = {line.get_label(): line for ax in axes for line in ax.lines}
+            fig = axes[0].figure
+            fig.legend(named.values(), named, loc="outside upper center", ncols=len(named))
     return axes
 
 
