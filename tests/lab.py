@@ -1,0 +1,144 @@
+"""JupyterLab in a headless browser, driven by the protocol of its developer tools."""
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import websocket
+
+from itlib.workspace import project_root
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
+)
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--remote-allow-origins=*", "--window-size=1400,1000",
+)  # fmt: skip
+TOKEN = "lab-test"
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def answer(url, seconds=60):
+    """Wait for a server to answer, and return what it says."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as reply:
+                return reply.read()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+class Page:
+    """One page of the browser."""
+
+    def __init__(self, url):
+        self._numbers = itertools.count(1)
+        self._socket = websocket.create_connection(url, timeout=600)
+
+    def call(self, method, **parameters):
+        number = next(self._numbers)
+        self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
+        while True:
+            reply = json.loads(self._socket.recv())
+            if reply.get("id") == number:
+                assert "error" not in reply, reply["error"]
+                return reply["result"]
+
+    def evaluate(self, expression):
+        """Return the value of an expression, of a promise when it is kept."""
+        found = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in found, found["exceptionDetails"]
+        return found["result"].get("value")
+
+    def wait(self, expression, seconds):
+        deadline = time.monotonic() + seconds
+        while not (value := self.evaluate(expression)):
+            assert time.monotonic() < deadline, f"never came true: {expression}"
+            time.sleep(0.3)
+        return value
+
+
+@contextlib.contextmanager
+def opened(folder: Path):
+    """Yield a page on JupyterLab over a copy of the notebooks, so that nothing is saved into the project."""
+    shutil.copytree(project_root() / "notebooks", folder / "notebooks")
+    port, debugging = free_port(), free_port()
+    environment = {**os.environ, "ITLIB_RESULTS": str(folder / "results"), "OMP_NUM_THREADS": "1", "HOME": str(folder)}
+    lab = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--port={port}",
+           f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}",
+           "--expose-app-in-browser"]  # fmt: skip
+    browser = [CHROMIUM, *FLAGS, f"--remote-debugging-port={debugging}", f"--user-data-dir={folder / 'profile'}"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    processes = [subprocess.Popen(command, env=environment, **quiet) for command in (lab, browser)]
+    try:
+        answer(f"http://127.0.0.1:{port}/api?token={TOKEN}")
+        pages = json.loads(answer(f"http://127.0.0.1:{debugging}/json"))
+        page = Page(next(found["webSocketDebuggerUrl"] for found in pages if found["type"] == "page"))
+        page.call("Page.navigate", url=f"http://127.0.0.1:{port}/lab?token={TOKEN}&reset")
+        page.wait("!!(window.jupyterapp && document.querySelector('#jp-main-dock-panel'))", 90)
+        page.evaluate("window.jupyterapp.restored")
+        yield page
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait(30)
+
+
+OPEN = """(async () => {
+  const panel = await jupyterapp.commands.execute("docmanager:open", {path: PATH, factory: "Notebook"});
+  await panel.context.ready;
+  await panel.sessionContext.ready;
+  window.panel = panel;
+  return panel.content.widgets.length;
+})()"""
+
+STATE = """(() => {
+  const cells = panel.content.widgets.filter(cell => cell.model.type === "code");
+  const outputs = cells.flatMap(cell => cell.model.outputs.toJSON());
+  return {
+    cells: cells.length,
+    run: cells.filter(cell => cell.model.executionCount !== null).length,
+    errors: outputs.filter(output => output.output_type === "error").map(output => output.ename + ": " + output.evalue),
+    pictures: panel.node.querySelectorAll("img[src^='data:image/png']").length,
+    text: outputs.map(output => output.text || "").join(""),
+    status: panel.sessionContext.session && panel.sessionContext.session.kernel.status,
+  };
+})()"""
+
+
+def open_notebook(page, name):
+    return page.evaluate(OPEN.replace("PATH", json.dumps(f"notebooks/{name}.ipynb")))
+
+
+def run_all(page):
+    """Start *Run All* and return at once."""
+    page.evaluate("void jupyterapp.commands.execute('notebook:run-all-cells')")
+
+
+def finished(page, seconds):
+    """Wait until the kernel is idle, all cells run or one of them failed, and return the state."""
+    deadline = time.monotonic() + seconds
+    while True:
+        state = page.evaluate(STATE)
+        if state["errors"] or (state["run"] == state["cells"] and state["status"] == "idle"):
+            return state
+        assert time.monotonic() < deadline, state
+        time.sleep(0.5)
