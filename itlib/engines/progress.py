@@ -11,6 +11,7 @@ from itlib.result import RunResult
 from itlib.spec import RunSpec
 
 QUIET_SECONDS = 20.0
+TOKENS = {"tokens": 15.0, "response_tokens": 3.0}  # of an example of the micro-world, about
 
 
 class Progress:
@@ -69,7 +70,8 @@ def expected_cost(spec: RunSpec) -> float:
     if n_train == 0:
         return 1.0
     seen = {"steps": train.budget * train.batch_size, "epochs": train.budget * n_train}
-    return 1.0 + seen.get(train.budget_unit, train.budget)
+    seen |= {unit: train.budget / per_example for unit, per_example in TOKENS.items()}
+    return 1.0 + seen[train.budget_unit]
 
 
 def _clock(seconds: float) -> str:

@@ -248,3 +248,14 @@ def test_runs_on_gpus_get_a_worker_per_gpu(monkeypatch):
     assert process._gpus(SPECS) == () and process.default_workers(SPECS) == process.available_cores()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert process._gpus(on_gpu) == ()
+
+
+def test_the_length_of_a_run_counts_examples_whatever_its_budget_is_in():
+    """A length in tokens is one of about as many examples as it holds, so that the time left is about right."""
+    from itlib.engines.progress import expected_cost
+
+    steps = small.resolved(n_train=16, budget=10, batch_size=8, budget_unit="steps")
+    epochs = small.resolved(n_train=16, budget=5, batch_size=8, budget_unit="epochs")
+    tokens = small.resolved(n_train=16, budget=1200, batch_size=8, budget_unit="tokens")
+    assert expected_cost(steps) == expected_cost(epochs) == expected_cost(tokens) == 81
+    assert expected_cost(small.resolved(n_train=0)) == 1
