@@ -153,8 +153,9 @@ def evidence(results: Mapping[str, Sequence[RunResult]], similar: pd.DataFrame |
     """Return one row per run, family and set of wrappers, and below them how similar layers are.
 
     Columns: ``kind`` ("accuracy"), ``arm``, ``seed``, ``digest``, ``status``, ``model``, ``n_train`` (0 for the base),
-    ``n_shots``, ``family``, ``familiarity``, ``role`` ("tuned" or "held out"), ``set``, ``value`` (exact match) and
-    ``loss`` (nats per supervised token). A run that did not finish is one row without a value. Rows of kind
+    ``n_shots``, ``family``, ``familiarity``, ``role`` ("tuned" or "held out"), ``set``, ``value`` (share of items whose
+    answer is right word by word, whatever follows it: a base ends an entry of a list in more than one way), ``strict``
+    (exact match, the end of the answer included) and ``loss`` (nats per supervised token). A run that did not finish is one row without a value. Rows of kind
     "similarity" are those of ``prompting_layers.similarities``.
     """
     parts = [_rows(name, result) for name, arm in results.items() for result in arm]
@@ -174,7 +175,8 @@ def _rows(arm: str, result: RunResult) -> pd.DataFrame:
         ["digest", "family", "familiarity", "set"], sort=False
     )
     sums = grouped[["nll", "n_tokens"]].sum()
-    rows = grouped["exact_match"].mean().rename("value").to_frame().assign(loss=sums["nll"] / sums["n_tokens"])
+    found = grouped[["exact_match_lenient", "exact_match"]].mean()
+    rows = found.set_axis(["value", "strict"], axis=1).assign(loss=sums["nll"] / sums["n_tokens"])
     # the spec of a base names the pool of its seed, unused: roles mean the same families in every arm
     role = {name: TUNED if name in spec.data.families else HELD_OUT for name in spec.evaluate.eval_families}
     return rows.reset_index().assign(**about, role=lambda found: found["family"].map(role))

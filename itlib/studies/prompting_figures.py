@@ -37,7 +37,7 @@ def accuracy(table: pd.DataFrame) -> np.ndarray:
                 ax.plot(at, means, marker=shape[name], color=paint[name], label=name)
             ax.set_xticks(range(len(shots)), [str(k) for k in shots])
             ax.set(xlabel="demonstrations", title=cell.replace(", ", ",\n"))
-        axes[0].set(ylabel="exact match", ylim=(-0.02, 1.02))
+        axes[0].set(ylabel="share of answers right", ylim=(-0.02, 1.02))
         axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(names))
     return axes
 

@@ -23,14 +23,15 @@ def cells(frame: pd.DataFrame) -> pd.DataFrame:
     """Return accuracy and loss of every run in and out of distribution, means over families.
 
     Columns: ``model`` ("base", "base in chat" or "<n> examples"), ``n_train``, ``n_shots``, ``seed``, ``cell`` (a value
-    of ``CELLS``), ``accuracy`` (exact match) and ``loss`` (nats per supervised token).
+    of ``CELLS``), ``accuracy`` (the answer is right, whatever follows it), ``strict`` (its end included) and ``loss``
+    (nats per supervised token).
     """
     rows = frame[(frame["kind"] == ACCURACY) & frame["value"].notna()]
     keys = ["arm", "n_train", "n_shots", "seed", "role", "set"]
-    found = rows.groupby(keys, sort=False)[["value", "loss"]].mean().reset_index()
+    found = rows.groupby(keys, sort=False)[["value", "strict", "loss"]].mean().reset_index()
     found["model"] = found["arm"].str.rsplit(", ", n=1).str[0]
     found["cell"] = [CELLS[pair] for pair in zip(found["role"], found["set"], strict=True)]
-    columns = ["model", "n_train", "n_shots", "seed", "cell", "accuracy", "loss"]
+    columns = ["model", "n_train", "n_shots", "seed", "cell", "accuracy", "strict", "loss"]
     counts = {"n_train": int, "n_shots": int, "seed": int}
     return found.rename(columns={"value": "accuracy"})[columns].astype(counts)
 
@@ -39,18 +40,19 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
     """Return per arm its accuracy in every cell, means over seeds, and what is lost from the first to the last.
 
     Columns: ``model``, ``n_shots``, one per value of ``CELLS``, ``lost`` with ``low`` and ``high`` (bootstrap over
-    seeds, for display) and ``seeds``.
+    seeds, for display), ``strict`` (exact match in the first cell, the end of the answer included) and ``seeds``.
     """
-    by_run = cells(frame).pivot_table(
-        index=["n_train", "model", "n_shots", "seed"], columns="cell", values="accuracy", sort=True
-    )
+    table, index = cells(frame), ["n_train", "model", "n_shots", "seed"]
+    by_run = table.pivot_table(index=index, columns="cell", values="accuracy", sort=True)
+    strict = table[table["cell"] == INSIDE].groupby(["n_train", "model", "n_shots"])["strict"].mean()
     rows = []
-    for (_, model, n_shots), runs in by_run.groupby(["n_train", "model", "n_shots"]):
+    for (n_train, model, n_shots), runs in by_run.groupby(["n_train", "model", "n_shots"]):
         lost = runs[INSIDE] - runs[OUTSIDE]
         low, high = bootstrap_interval(lost.to_numpy(), seed=0)
         means = {cell: runs[cell].mean() for cell in CELLS.values()}
         about = {"model": model, "n_shots": n_shots}
-        rows.append(about | means | {"lost": lost.mean(), "low": low, "high": high, "seeds": len(lost)})
+        bounds = {"lost": lost.mean(), "low": low, "high": high, "strict": strict[n_train, model, n_shots]}
+        rows.append(about | means | bounds | {"seeds": len(lost)})
     return pd.DataFrame(rows)
 
 
