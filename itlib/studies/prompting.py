@@ -155,8 +155,8 @@ def evidence(results: Mapping[str, Sequence[RunResult]], similar: pd.DataFrame |
     Columns: ``kind`` ("accuracy"), ``arm``, ``seed``, ``digest``, ``status``, ``model``, ``n_train`` (0 for the base),
     ``n_shots``, ``family``, ``familiarity``, ``role`` ("tuned" or "held out"), ``set``, ``value`` (share of items whose
     answer is right word by word, whatever follows it: a base ends an entry of a list in more than one way), ``strict``
-    (exact match, the end of the answer included) and ``loss`` (nats per supervised token). A run that did not finish is one row without a value. Rows of kind
-    "similarity" are those of ``prompting_layers.similarities``.
+    (exact match, the end of the answer included) and ``loss`` (nats per supervised token). A run that did not finish is
+    one row without a value. Rows of kind "similarity" are those of ``prompting_layers.similarities``.
     """
     parts = [_rows(name, result) for name, arm in results.items() for result in arm]
     parts += [similar.assign(kind=SIMILARITY, status="done")] if similar is not None and len(similar) else []
