@@ -160,10 +160,11 @@ def browse(results: Sequence[RunResult]) -> Any:
         import ipywidgets
     except ImportError:
         return table
-    from IPython.display import display
 
-    def show(number: int) -> None:
-        display(worst(results[number]))
+    def show(number: int) -> pd.DataFrame:
+        return worst(results[number])
 
     labels = [(f"{row.run} ({row.status})", row.Index) for row in table.itertuples()]
-    return ipywidgets.interactive(show, number=ipywidgets.Dropdown(options=labels, description="run"))
+    return ipywidgets.interactive(
+        show, {"auto_display": True}, number=ipywidgets.Dropdown(options=labels, description="run")
+    )

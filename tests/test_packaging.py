@@ -54,7 +54,12 @@ LOCKED = pins(LOCK)
 TORCH = pins((ROOT / "requirements-torch.txt").read_text())
 DIRECT = [Requirement(line) for line in PROJECT["dependencies"]]
 DEV = [Requirement(line) for line in PROJECT["optional-dependencies"]["dev"]]
-EXTRAS = {"benchmarks": {"lm_eval"}, "ray": {"ray"}, "slurm": {"submitit"}}  # imported only by what the extra is for
+EXTRAS = {
+    "benchmarks": {"lm_eval"},
+    "ray": {"ray"},
+    "slurm": {"submitit"},
+    "widgets": {"ipywidgets"},
+}  # imported only by what the extra is for
 EXTRA = set().union(*EXTRAS.values())
 
 
