@@ -146,7 +146,8 @@ def beside(left: RunResult, right: RunResult) -> pd.DataFrame:
         tables.append(items.set_index("item")[["family", "exact_match", "loss"]])
     if not tables[0].index.equals(tables[1].index):
         raise InputError(f"runs {key(left.spec)} and {key(right.spec)} were asked different items")
-    joined = tables[0].join(tables[1].drop(columns="family"), lsuffix="_left", rsuffix="_right")
+    sides = {"left_index": True, "right_index": True, "suffixes": ("_left", "_right")}
+    joined = tables[0].merge(tables[1].drop(columns="family"), **sides)
     differs = joined["exact_match_left"].ne(joined["exact_match_right"]) & joined["exact_match_left"].notna()
     found = joined[differs].reset_index()
     found.attrs["settings"] = diff(left.spec, right.spec)

@@ -69,7 +69,7 @@ def test_two_runs_side_by_side(made):
     right = RunResult(made[1][1].spec, "done", (*items[:first], tuple(flipped), *items[first + 1 :]))
     found = look.beside(left, right)
     assert found["item"].tolist() == [items[first][0]]
-    assert set(found.attrs["settings"]) == {"learning_rate"}
+    assert set(found.attrs["settings"]) == {"learning_rate", "keep_weights"}
     assert not len(look.beside(left, left))
     with pytest.raises(InputError, match="asked different items"):
         look.beside(left, RunResult(left.spec, "done", left.items[1:]))

@@ -25,7 +25,7 @@ def test_runs_of_a_seed_differ_in_examples_alone_and_one_can_be_asked():
     assert [s.keep_weights for s in specs] == [False, False, True, False]
 
 
-@pytest.mark.parametrize(("profile", "n"), [("smoke", 4), ("cpu", 12)])
+@pytest.mark.parametrize(("profile", "n"), [("smoke", 4), ("cpu", 16)])
 def test_profiles_cost_what_their_files_say(profile, n):
     path = project_root() / "params" / profile / "00_tour.yaml"
     specs = tour.runs(from_yaml(path).params)
@@ -39,8 +39,8 @@ def frame(effects):
 
 @pytest.mark.parametrize(
     ("effects", "verdict"),
-    [([0.1, 0.12, 0.2, 0.15, 0.3, 0.1], "reproduced"), ([-0.1, -0.2, -0.1, -0.15, -0.1, -0.2], "contradicted"),
-     ([0.1, -0.12, 0.2, -0.15, 0.3, -0.1], "inconclusive"), ([0.1, 0.2], "not_run")],
+    [([0.1, 0.12, 0.2, 0.15, 0.3, 0.1, 0.2, 0.1], "reproduced"), ([-0.1, -0.2, -0.1, -0.15, -0.1, -0.2, -0.1, -0.1], "contradicted"),
+     ([0.1, -0.12, 0.2, -0.15, 0.3, -0.1, 0.1, -0.2], "inconclusive"), ([0.1, 0.2], "not_run")],
 )  # fmt: skip
 def test_the_claim_follows_the_effects(effects, verdict):
     found = judge(load_claim("TOUR"), frame(effects))
@@ -50,7 +50,7 @@ def test_the_claim_follows_the_effects(effects, verdict):
 
 
 def test_one_size_answers_nothing():
-    assert judge(load_claim("TOUR"), frame([0.1] * 6).query("n_train == 25")).verdict == "not_run"
+    assert judge(load_claim("TOUR"), frame([0.1] * 8).query("n_train == 25")).verdict == "not_run"
 
 
 def test_collect_is_the_whole_study(tmp_path):
