@@ -129,7 +129,7 @@ class PoolInThisProcess:
 @pytest.mark.parametrize(("workers", "first"), [(2, 1), (1, 1), (1, 2)])
 def test_a_worker_found_dead_at_the_next_submission_costs_no_run(tmp_path, reference, monkeypatch, workers, first):
     pools = iter([PoolInThisProcess(first)])
-    monkeypatch.setattr("itlib.engines.process._pool", lambda workers: next(pools, PoolInThisProcess(99)))
+    monkeypatch.setattr("itlib.engines.process._pool", lambda workers, gpus=(): next(pools, PoolInThisProcess(99)))
     results = run_all(SPECS, Store(tmp_path), engine="process", workers=workers)
     assert [small.scores(r) for r in results] == reference
 
