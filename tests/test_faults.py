@@ -164,8 +164,13 @@ def test_an_interrupt_keeps_what_is_finished_and_goes_on_from_it(tmp_path):
     assert process.wait(60) == 130
     first = stored()
     assert first
-    listed = subprocess.run(["ps", "-o", "pid=", "-g", str(process.pid)], capture_output=True, text=True).stdout
-    assert not listed.split(), "a worker is still there"
+    group = ["ps", "-o", "pid=", "-g", str(process.pid)]
+    deadline = time.monotonic() + 20
+    while (
+        left := subprocess.run(group, capture_output=True, text=True).stdout.split()
+    ) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not left, "a worker is still there"
     assert subprocess.run(command, env=environment, capture_output=True).returncode == 0
     again = stored()
     assert len(again) == 6 and first.items() <= again.items()
