@@ -39,9 +39,13 @@ def frame(effects):
 
 @pytest.mark.parametrize(
     ("effects", "verdict"),
-    [([0.1, 0.12, 0.2, 0.15, 0.3, 0.1, 0.2, 0.1], "reproduced"), ([-0.1, -0.2, -0.1, -0.15, -0.1, -0.2, -0.1, -0.1], "contradicted"),
-     ([0.1, -0.12, 0.2, -0.15, 0.3, -0.1, 0.1, -0.2], "inconclusive"), ([0.1, 0.2], "not_run")],
-)  # fmt: skip
+    [
+        ([0.1, 0.12, 0.2, 0.15, 0.3, 0.1, 0.2, 0.1], "reproduced"),
+        ([-0.1, -0.2, -0.1, -0.15, -0.1, -0.2, -0.1, -0.1], "contradicted"),
+        ([0.1, -0.12, 0.2, -0.15, 0.3, -0.1, 0.1, -0.2], "inconclusive"),
+        ([0.1, 0.2], "not_run"),
+    ],
+)
 def test_the_claim_follows_the_effects(effects, verdict):
     found = judge(load_claim("TOUR"), frame(effects))
     assert found.verdict == verdict
