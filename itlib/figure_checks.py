@@ -10,6 +10,7 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from itlib.theme import themed
@@ -39,7 +40,8 @@ class _Recorder(RendererAgg):
 
     def draw_text(self, gc, x, y, s, prop, angle, ismath=False, mtext=None):  # noqa: ANN001, ANN201 - of matplotlib
         if mtext is not None and s.strip():
-            self.texts.append(Drawn(s, mtext.get_window_extent(self), prop.get_size_in_points(), angle))
+            box = Text.get_window_extent(mtext, self)  # that of an annotation holds its arrow, too
+            self.texts.append(Drawn(s, box, prop.get_size_in_points(), angle))
         super().draw_text(gc, x, y, s, prop, angle, ismath, mtext)
 
 

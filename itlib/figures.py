@@ -295,10 +295,9 @@ def _legend(ax: Axes, fitted: bool, columns: int | None = None) -> None:
 
 
 def _row_width(handles: Sequence[Artist], columns: int) -> int:
-    """Characters in one legend row, each handle counted as five; columns are filled top to bottom."""
-    rows = -(-len(handles) // columns)
+    """Characters in one legend row, each handle counted as five; as many columns, the first ones the longer ones."""
     texts = [len(str(handle.get_label())) + 5 for handle in handles]
-    return sum(max(texts[start : start + rows]) for start in range(0, len(texts), rows))
+    return sum(max(part) for part in map(list, np.array_split(texts, columns)) if part)
 
 
 def strips_by_arm(ax: Axes, points: pd.DataFrame, arms: Sequence[str]) -> None:

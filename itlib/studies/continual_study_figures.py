@@ -72,7 +72,7 @@ def matrix(cells: pd.DataFrame, arms: Sequence[str]) -> np.ndarray:
 def _cell(ax: Axes, column: int, row: int, value: float, *, own_round: bool) -> None:
     text = f"{value:.2f}".replace("0.", ".", 1) if np.isfinite(value) else "none"
     colour = "black" if not np.isfinite(value) or value > 0.55 else "white"
-    ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=5)
+    ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=6)
     if own_round:
         edges = [column - 0.46, column + 0.46, column + 0.46, column - 0.46, column - 0.46]
         heights = [row - 0.44, row - 0.44, row + 0.44, row + 0.44, row - 0.44]

@@ -161,7 +161,7 @@ def _outer_labels(axes: np.ndarray) -> None:
 
 
 def _heat(ax: Axes, table: pd.DataFrame, title: str) -> None:
-    labels = {"xticklabels": list(table.columns), "yticklabels": list(table.index), "annot_kws": {"size": 5.5}}
+    labels = {"xticklabels": list(table.columns), "yticklabels": list(table.index), "annot_kws": {"size": 6}}
     seaborn.heatmap(table, ax=ax, vmin=0, vmax=1, cmap="Blues", cbar=False, annot=True, fmt=".2f", **labels)
     ax.set(title=title, xlabel="", ylabel="")
     ax.tick_params(axis="y", rotation=0)

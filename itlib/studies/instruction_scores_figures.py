@@ -17,7 +17,7 @@ from itlib.theme import GREY, PALETTE, TWO_COLUMN, themed
 COLUMNS = 3
 SIDES = {"observed": ("o", PALETTE[0], -0.2), "unobserved": ("s", PALETTE[1], 0.2)}  # marker, colour, place in its row
 NAMED_TASKS = 16  # more names at the end of lines cannot be read
-LINE_HEIGHT = 0.052  # of a name, as a share of the axis
+LINE_HEIGHT = 0.056  # of a name, as a share of the axis
 LONGEST = 26  # characters of a name
 
 
@@ -146,7 +146,7 @@ def _name_ends(ax: Axes, mine: pd.DataFrame) -> None:
     ends = mine["unobserved"].to_numpy(dtype=float)
     for name, end, place in zip(mine["task"], ends, _apart(ends, LINE_HEIGHT * (high - low)), strict=True):
         ax.plot([1.06, 1.17], [end, place], "-", lw=0.4, color=GREY, clip_on=False)
-        ax.text(1.2, place, _short(name, 15), va="center", fontsize=5.5, clip_on=False)
+        ax.text(1.2, place, _short(name, 15), va="center", fontsize=6, clip_on=False)
 
 
 def _apart(places: Sequence[float] | np.ndarray, least: float) -> np.ndarray:

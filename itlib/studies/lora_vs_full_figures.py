@@ -20,7 +20,7 @@ NAMES |= {"response_nll": "response loss (nats per token)"}
 PEFT = {"learning": 0.478 - 0.472, "forgetting": 0.050 - 0.030}  # rank 32 on q and v minus full, peft's comparison
 COLUMNS = 3
 ROOM = 1.6  # how far above the runs at own rates a panel reaches
-APART = 0.09  # of the height of a panel, between two labels
+APART = 0.115  # of the height of a panel, between two labels
 
 
 @drawing

@@ -41,7 +41,7 @@ def ranked(table: pd.DataFrame) -> np.ndarray:
                 if row["group"] == "targets":
                     ax.plot(row["target_mean"], place, "x", ms=3.5, mew=0.9, color=colour)
             ax.axvline(0, lw=0.6, color=GREY, zorder=0)
-            ax.set_yticks(range(len(rows)), rows["arm"], fontsize=5.5)
+            ax.set_yticks(range(len(rows)), rows["arm"], fontsize=6)
             ax.set(ylim=(len(rows) - 0.5, -0.5), title=f"{kind} pools", xlabel="exact match minus random")
             ax.xaxis.set_major_locator(MaxNLocator(5))
         handles = [Line2D([], [], ls="", marker="o", color=paint[name], label=name) for name in GROUPS]
@@ -129,10 +129,10 @@ def overlap(shares: pd.DataFrame, kind: str) -> Axes:
     with themed():
         ax = new_figure(side, side - 0.4).subplots()
         image = ax.imshow(shares.to_numpy(dtype=float), vmin=0, vmax=1, cmap="viridis")
-        ax.set_xticks(range(len(names)), names, rotation=90, fontsize=5.5)
-        ax.set_yticks(range(len(names)), names, fontsize=5.5)
+        ax.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
+        ax.set_yticks(range(len(names)), names, fontsize=6)
         ax.set_title(f"{kind} pools")
-        ax.figure.colorbar(image, ax=ax, label="shared examples (Jaccard)", shrink=0.7)
+        ax.figure.colorbar(image, ax=ax, label="shared (Jaccard)", shrink=0.7)
     return ax
 
 
@@ -159,7 +159,7 @@ def cost(table: pd.DataFrame) -> np.ndarray:
             front = rows[rows["front"].astype(bool)].sort_values("cost")
             ax.plot(front["cost"], front["mean"], "-", lw=0.7, color=GREY, zorder=0)
             for _, row in front.iterrows():
-                ax.annotate(row["arm"], (row["cost"], row["mean"]), (3, 3), textcoords="offset points", fontsize=5.5)
+                ax.annotate(row["arm"], (row["cost"], row["mean"]), (3, 3), textcoords="offset points", fontsize=6)
             ax.axhline(0, lw=0.6, color=GREY, zorder=0)
             ax.set_xscale("log")
             ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

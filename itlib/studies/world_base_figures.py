@@ -118,7 +118,7 @@ def base_heatmap(measured: pd.DataFrame) -> Figure:
             values = 100 * table.reindex(index=names, columns=bases).to_numpy(dtype=float)
             image = ax.imshow(values, cmap="cividis", vmin=0, vmax=100, aspect="auto")
             _write_cells(ax, values)
-            ax.set_xticks(range(len(bases)), labels, rotation=90, fontsize=5.5)
+            ax.set_xticks(range(len(bases)), labels, rotation=90, fontsize=6)
             ax.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
             ax.tick_params(length=0)
             ax.set_title(title)
@@ -131,7 +131,7 @@ def _write_cells(ax: Axes, values: np.ndarray) -> None:
         value = values[row, column]
         text = "." if np.isnan(value) else f"{value:.0f}"
         colour = "black" if np.isnan(value) or value > 55 else "white"
-        ax.text(column, row, text, ha="center", va="center", fontsize=5, color=colour)
+        ax.text(column, row, text, ha="center", va="center", fontsize=6, color=colour)
 
 
 @drawing
@@ -179,7 +179,7 @@ def spectra(exponents: pd.DataFrame) -> Figure:
             x = [bases.index(base) + 0.24 * (place - 1) for base in found["base"]]
             ax.plot(x, found["value"], shape[part], ms=3, mfc="none", mew=0.6, color=paint[part], label=part)
         ax.axhline(FLAT_SPECTRUM, ls="--", lw=0.8, color=GREY)
-        ax.set_xticks(range(len(bases)), list(map(_label, bases)), fontsize=5.5)
+        ax.set_xticks(range(len(bases)), list(map(_label, bases)), fontsize=6)
         ax.set_xlim(-0.6, len(bases) - 0.4)
         ax.set_ylabel("exponent a of the singular values\n(the j-th in proportion to 1 / j^a)")
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
