@@ -61,6 +61,15 @@ def training_set(spec: RunSpec, load_base: Callable[[], tuple[Any, Any]], featur
     return TrainingSet(examples, traits, n_too_long, told, _paraphrases(spec, examples))
 
 
+def examples_without_model(spec: RunSpec) -> tuple[Example, ...]:
+    """Return the training examples of a resolved spec whose selection and augmentation ask no model."""
+
+    def no_model() -> Any:
+        raise AssertionError("a random selection asks no model")
+
+    return training_set(spec, no_model).examples
+
+
 def selectors_pool(spec: RunSpec) -> list[Example]:
     """Return the examples that the selector of a resolved spec chooses from: those that fit, at most a cap of each."""
     return capped(_fitting_pool(spec.base, _pool_only(spec.data), spec.seed)[0], spec.data.per_family_cap)

@@ -132,17 +132,14 @@ def _phases(params: NoiseParams, base: RunSpec, transform: str, phases: str) -> 
 
 def asked(params: NoiseParams) -> dict[int, list[Example]]:
     """Return, per seed, the training questions that every rule changes, in the form that they are answered in."""
-    from itlib.training_set import training_set
-
-    def no_model() -> Any:
-        raise AssertionError("a random selection asks no model")
+    from itlib.training_set import examples_without_model
 
     arm = [
         resolve(with_fields(spec, augmentation="none", augmentation_options=()))
         for spec in designs(params, {})[params.transforms[0]]
     ]
-    seeds = {spec.seed: training_set(spec, no_model).examples for spec in arm}
-    return {seed: [e for e in map(as_sentence, examples) if changes(e)] for seed, examples in seeds.items()}
+    seeds = {spec.seed: map(as_sentence, examples_without_model(spec)) for spec in arm}
+    return {seed: [example for example in examples if changes(example)] for seed, examples in seeds.items()}
 
 
 def evidence(results: Mapping[str, Sequence[RunResult]]) -> pd.DataFrame:

@@ -180,12 +180,9 @@ def _trained(spec: RunSpec, families: Sequence[str]) -> set[tuple[str, str]]:
 
 def training_counts(spec: RunSpec) -> dict[str, int]:
     """Return how many training examples of every family a run saw: the first ``n_train`` of its shuffled pool."""
-    from itlib.training_set import training_set
+    from itlib.training_set import examples_without_model
 
-    def no_model() -> Any:
-        raise AssertionError("a random selection asks no model")
-
-    examples = training_set(spec, no_model).examples
+    examples = examples_without_model(spec)
     return pd.Series([example.family for example in examples]).value_counts().to_dict()
 
 
