@@ -140,7 +140,7 @@ def condensed(folder: Path) -> dict[str, Any]:
 def _outline(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
-    frame = pd.read_csv(path)
+    frame = pd.read_csv(path, low_memory=False)
     numbers = frame.select_dtypes("number")
     table = zip(numbers.count(), numbers.mean().fillna(0.0), numbers.std(ddof=0).fillna(0.0), strict=True)
     columns = {name: [int(n), float(mean), float(std)] for name, (n, mean, std) in zip(numbers, table, strict=True)}
