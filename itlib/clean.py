@@ -1,7 +1,7 @@
-"""What of a store could go: things that are put aside, half-written, or made again from what stays.
+"""What of a store could go: things that are put aside, or made again from what stays.
 
 Results of runs are never among them. Weights and features are: a run that asks for them makes them again, at the price
-of its time.
+of its time. What killed processes left half-written the store clears away by itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from itlib.errors import InputError
 
 KINDS = {
     "aside": "damaged entries, put aside",
-    "partial": "half-written entries of processes that were killed",
     "features": "features of pools, made again when a selector needs them",
     "weights": "weights of tuned models; a run that keeps them is trained again when it is asked",
 }

@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--against", default="", metavar="FOLDER", help="another results folder, not the reference")
     verify.add_argument("--as-reference", action="store_true", help="keep these reports as the reference")
     cleaning = add("clean", _clean, "say what of the store could go, and remove the kinds that are named")
-    cleaning.add_argument("kinds", nargs="*", metavar="KIND", help="aside, partial, features or weights; never runs")
+    cleaning.add_argument("kinds", nargs="*", metavar="KIND", help="aside, features or weights; never runs")
     cleaning.add_argument("--dry-run", action="store_true", help="remove nothing; so it is without a kind")
     new = add("new", _new, "write a new study that runs at once: module, claim, params, notebook and test")
     new.add_argument("study", metavar="STUDY", help="its name, such as 05_curriculum")

@@ -47,6 +47,21 @@ def execute_notebook(study: str, params: Any) -> Path:
         RunError: A cell failed, or the kernel died twice; the line names the error.
         InputError: The ``python3`` kernel is missing.
     """
+    from nbclient.exceptions import DeadKernelError
+
+    try:
+        return _attempt(study, params)
+    except DeadKernelError:
+        print(f"{study}.ipynb: the kernel died; once more, with the runs that are finished", file=sys.stderr)
+    try:
+        return _attempt(study, params)
+    except DeadKernelError:
+        lost = "the kernel died twice, perhaps for want of memory; finished runs are kept"
+        raise RunError(f"{study}.ipynb: {lost}") from None
+
+
+def _attempt(study: str, params: Any) -> Path:
+    """Execute the notebook once; the death of its kernel passes through."""
     import papermill
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import DeadKernelError
@@ -55,43 +70,31 @@ def execute_notebook(study: str, params: Any) -> Path:
     folder = report_folder(study, params)
     folder.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(folder)
-    for last in (False, True):
-        partial = folder / f".notebook-{os.getpid()}-{uuid.uuid4().hex[:8]}.ipynb"
-        try:
-            _execute(source, partial, {"study": study, **_plain(params), **_absolute_results(params)})
-            return partial.replace(folder / "notebook.ipynb")
-        except NoSuchKernel:
-            raise InputError(
-                "the python3 kernel is missing; `make setup` or `pip install ipykernel` installs it"
-            ) from None
-        except papermill.PapermillExecutionError as error:
-            _keep_failed(partial)
-            line = next(iter(str(error.evalue).strip().splitlines()), "")
-            raise RunError(f"{source.name}: {error.ename}: {line}".removesuffix(": ")) from None
-        except DeadKernelError:
-            _keep_failed(partial)
-            if last:
-                lost = "the kernel died twice, perhaps for want of memory; finished runs are kept"
-                raise RunError(f"{source.name}: {lost}") from None
-            print(f"{source.name}: the kernel died; once more, with the runs that are finished", file=sys.stderr)
-        finally:
-            partial.unlink(missing_ok=True)
-    raise AssertionError("the second attempt returns or raises")
-
-
-def _execute(source: Path, target: Path, parameters: dict[str, Any]) -> None:
-    import papermill
-
-    papermill.execute_notebook(
-        # papermill fills {placeholders} in paths; ours are literal
-        str(source).replace("{", "{{").replace("}", "}}"),
-        str(target).replace("{", "{{").replace("}", "}}"),
-        parameters=parameters,
-        kernel_name="python3",
-        cwd=str(project_root()),
-        progress_bar=False,
-        extra_arguments=["--log-level=ERROR"],  # the kernel warns of its own default transport at every start
-    )
+    partial = folder / f".notebook-{os.getpid()}-{uuid.uuid4().hex[:8]}.ipynb"
+    try:
+        papermill.execute_notebook(
+            # papermill fills {placeholders} in paths; ours are literal
+            str(source).replace("{", "{{").replace("}", "}}"),
+            str(partial).replace("{", "{{").replace("}", "}}"),
+            parameters={"study": study, **_plain(params), **_absolute_results(params)},
+            kernel_name="python3",
+            cwd=str(project_root()),
+            progress_bar=False,
+            extra_arguments=["--log-level=ERROR"],  # the kernel warns of its own default transport at every start
+        )
+    except NoSuchKernel:
+        raise InputError("the python3 kernel is missing; `make setup` or `pip install ipykernel` installs it") from None
+    except papermill.PapermillExecutionError as error:
+        _keep_failed(partial)
+        line = next(iter(str(error.evalue).strip().splitlines()), "")
+        raise RunError(f"{source.name}: {error.ename}: {line}".removesuffix(": ")) from None
+    except DeadKernelError:
+        _keep_failed(partial)
+        raise
+    else:
+        return partial.replace(folder / "notebook.ipynb")
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _keep_failed(partial: Path) -> None:

@@ -7,10 +7,12 @@ only what you would run yourself.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from itlib.errors import InputError
@@ -28,33 +30,33 @@ def load() -> None:
         InputError: A folder does not exist, or a plugin cannot be imported.
     """
     for point in importlib.metadata.entry_points(group=GROUP):
-        if point.value not in _loaded:
-            _loaded.add(point.value)
-            try:
+        with _once(point.value, f"plugin '{point.name}' of an installed package") as new:
+            if new:
                 point.load()
-            except Exception as error:
-                raise InputError(f"plugin '{point.name}' of an installed package: {_reason(error)}") from error
     for folder in filter(None, os.environ.get(FOLDERS, "").split(os.pathsep)):
         if not Path(folder).is_dir():
             raise InputError(f"{FOLDERS}: '{folder}' is no folder")
         for path in sorted(Path(folder).glob("[!_]*.py")):
-            _load_file(path.resolve())
+            with _once(str(path.resolve()), f"{FOLDERS}: {path}") as new:
+                if new:
+                    _import_file(path.resolve())
 
 
-def _load_file(path: Path) -> None:
-    if str(path) in _loaded:
-        return
-    _loaded.add(str(path))
+@contextlib.contextmanager
+def _once(name: str, told: str) -> Iterator[bool]:
+    """Say whether a plugin is new. One that fails stays so: no later lookup may go on without it."""
+    new = name not in _loaded
+    _loaded.add(name)  # before it runs: a plugin may look up components itself
+    try:
+        yield new
+    except Exception as error:
+        _loaded.discard(name)
+        raise InputError(f"{told}: {' '.join(f'{type(error).__name__}: {error}'.split())[:200]}") from error
+
+
+def _import_file(path: Path) -> None:
     name = f"{_PACKAGE}.{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise InputError(f"{FOLDERS}: {path}: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    spec.loader.exec_module(module)

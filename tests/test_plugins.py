@@ -80,6 +80,8 @@ def test_a_plugin_that_cannot_be_imported_is_named_in_one_line(tmp_path, monkeyp
     with pytest.raises(InputError, match="ITLIB_PLUGINS: .*broken.py: ") as found:
         plugins.load()
     assert said in str(found.value) and "\n" not in str(found.value)
+    with pytest.raises(InputError, match="broken.py"):
+        plugins.load()
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path, monkeypatch):
