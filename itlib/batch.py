@@ -26,6 +26,8 @@ from itlib.studies import STUDIES
 from itlib.workspace import open_store, project_root, results_root
 from itlib.yamlio import load_strict
 
+INVENTED = ("invented", "invented", "all", "all", "", 0.0, 0.0, None, 1.0, 1, 1, "")  # an item; see ``expected_specs``
+
 
 @dataclass(frozen=True)
 class StudyBatch:
@@ -234,17 +236,24 @@ class _NotYetKnown(Exception):
     """The next phase of a study depends on results that are not stored."""
 
 
-def expected_specs(batch: Any, known: Sequence[RunSpec]) -> list[RunSpec]:
-    """Return every run that a batch will ask for, as far as its design says before anything was chosen.
+def expected_specs(batch: Any) -> list[RunSpec]:
+    """Return every run that a batch will ask for, with invented scores in the place of those that are not stored.
 
-    What dev chooses is left at its default: a learning rate changes no length.
+    What dev chooses from invented scores is arbitrary; it is a rate or the like, which changes no length.
     """
-    if isinstance(batch, GridBatch) or not hasattr(study_module(batch.study), "designs"):
-        return list(known)
-    found = study_module(batch.study).designs(batch.params, {})
-    later = [spec for arm in (found.values() if isinstance(found, dict) else [found]) for spec in arm]
-    n_known = sum(spec.data.n_train > 0 for spec in known)
-    return list(known) if n_known >= len(later) else [*known, *later]
+    if isinstance(batch, GridBatch):
+        return list(batch.specs)
+    store, module = open_store(batch.params.results), study_module(batch.study)
+    asked: list[RunSpec] = []
+
+    def invent(specs: Sequence[RunSpec]) -> list[RunResult]:
+        resolved = plan(specs, store).specs
+        asked.extend(resolved)
+        return [store.get(spec) or RunResult(spec, "done", (INVENTED,)) for spec in resolved]
+
+    if hasattr(module, "collect"):
+        module.collect(batch.params, invent)
+    return asked
 
 
 def known_specs(batch: Any) -> tuple[list[RunSpec], Store, str]:

@@ -30,7 +30,7 @@ from itlib.engines import ENGINES, plan
 from itlib.errors import InputError, ItlibError
 from itlib.params import markdown_table, parse_overrides, schema
 from itlib.scores_file import append
-from itlib.spec import RunSpec, diff, digest, flatten, key
+from itlib.spec import diff, digest, flatten, key
 from itlib.store import Store
 from itlib.studies import STUDIES
 from itlib.workspace import open_store, project_root, results_root
@@ -247,19 +247,19 @@ def _plan(options: argparse.Namespace) -> int:
         if not options.json:
             print(f"{name}: {grid}" + (f"; {note}" if note else ""))
         if options.estimate or options.probe:
-            row["estimate"] = _estimated(batch, specs, store, probing=options.probe, silent=options.json)
+            row["estimate"] = _estimated(batch, store, probing=options.probe, silent=options.json)
     if options.json:
         print(json.dumps(rows, indent=1))
     return 0
 
 
-def _estimated(batch: Any, specs: list[RunSpec], store: Store, *, probing: bool, silent: bool) -> dict[str, Any]:
+def _estimated(batch: Any, store: Store, *, probing: bool, silent: bool) -> dict[str, Any]:
     """Print and return what a batch will take; with a probe, one run of every kind is computed first."""
     from itlib import estimate
     from itlib.engines import run_all
     from itlib.engines.process import default_workers
 
-    every = plan(expected_specs(batch, specs), store).specs
+    every = plan(expected_specs(batch), store).specs
     workers = getattr(getattr(batch, "params", None), "workers", 0) or default_workers(every)
     estimate.check_memory(every, workers)
     if probing:

@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 
 from itlib.engines.progress import expected_cost
 from itlib.errors import InputError
-from itlib.fairness import training_flops
+from itlib.fairness import PAIRED, training_flops
 from itlib.registry import models
 from itlib.result import RunResult
 from itlib.spec import RunSpec, flatten
 from itlib.store import Store
 
-# what two runs of one kind may differ in
-REPLICATE = ("seed", "base_seed", "model_fingerprint", "data_fingerprint", "learning_rate", "keep_weights")
+REPLICATE = (*PAIRED, "target_families", "learning_rate")  # what two runs of one kind may differ in
 WEIGHT, GRADIENT, MOMENTS = 4, 4, 8  # bytes of a parameter that AdamW trains in float32
 GIB = 2**30
 

@@ -16,6 +16,7 @@ from itlib.result import RunResult
 from itlib.store import Store
 from itlib.studies import tour
 from itlib.studies.tour import TourParams
+from itlib.workspace import project_root
 
 
 def finished(spec, seconds, memory=0):
@@ -75,3 +76,28 @@ def test_a_probe_tells_the_time_of_a_study(tmp_path, capsys):
     start = time.perf_counter()
     run_all(tour.runs(p), Store(tmp_path / "store"), engine="serial", progress=False)
     assert 0.5 < told["wall_seconds"] / (time.perf_counter() - start) < 2
+
+
+SMOKE = sorted((project_root() / "params" / "smoke").glob("[0-9]*.yaml"))
+
+
+@pytest.mark.parametrize("path", SMOKE, ids=[path.stem for path in SMOKE])
+def test_every_study_can_be_estimated_before_any_run(path, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ITLIB_RESULTS", str(tmp_path))
+    assert main(["plan", str(path), "--estimate", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["estimate"]["runs"] >= row["runs"] and row["estimate"]["measured"] == 0
+
+
+@pytest.mark.parametrize(
+    ("study", "n_dev", "n_test"),
+    [("02_data_selection", 32, 234), ("03_robustness", 16, 72), ("03f_prompting", 16, 128)],
+)
+def test_runs_that_wait_for_a_choice_are_counted(study, n_dev, n_test, tmp_path, monkeypatch, capsys):
+    """What the heads of the params files say, dev runs and test runs."""
+    monkeypatch.setenv("ITLIB_RESULTS", str(tmp_path))
+    path = project_root() / "params" / "cpu" / f"{study}.yaml"
+    assert f"{n_dev} dev runs" in path.read_text() and f"{n_test} test runs" in path.read_text()
+    assert main(["plan", str(path), "--estimate", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["runs"], row["estimate"]["runs"]) == (n_dev, n_dev + n_test)
