@@ -13,9 +13,10 @@ from itlib.schema import param
 from itlib.spec import RunSpec, with_fields
 from itlib.studies.common import Run, StudyParams, base_spec, check_unique, replicates, variant
 
-__all__ = ["CLAIMS", "TourParams", "collect", "pending", "runs", "variant"]
+__all__ = ["CLAIMS", "UNEQUAL", "TourParams", "collect", "pending", "runs", "variant"]
 
 CLAIMS = ("TOUR",)
+UNEQUAL = {"tokens": "examples differ in length", "supervised": "examples differ in length"}  # budgets, and why
 
 
 @dataclass(frozen=True)
