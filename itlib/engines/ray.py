@@ -8,6 +8,7 @@ takes no stored run with it.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from itlib.store import Store
 
 RETRIES = 3  # of a task whose worker or node died
 ADDRESS = "RAY_ADDRESS"
-WAIT = 20  # seconds for a cluster to answer
+WAIT = 10  # seconds for something to listen at an address
 
 
 def run_on_ray(specs: Sequence[RunSpec], store: Store, workers: int, retry_failed: bool) -> Iterator[RunResult]:
@@ -66,18 +67,24 @@ def _ray() -> Any:
 def _connect(ray: Any, workers: int) -> None:
     """Connect to the cluster of ``RAY_ADDRESS``, or start one on this machine with a core per worker."""
     address = os.environ.get(ADDRESS, "")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a task without a GPU sees what others see
     if not address:
         ray.init(num_cpus=workers or available_cores(), include_dashboard=False, log_to_driver=False)
         return
-    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(WAIT))
     try:
+        _knock(address)
         ray.init(address=address, log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(
             f"{ADDRESS}: no Ray cluster answers at '{address}' ({reason}); `ray start --head` prints an address"
         ) from None
+
+
+def _knock(address: str) -> None:
+    """Raise ``OSError`` where nothing listens at an address with a port; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=WAIT).close()
 
 
 def _submit(ray: Any, spec: RunSpec, store: Store, retry_failed: bool) -> Any:

@@ -61,10 +61,10 @@ def run_on_slurm(specs: Sequence[RunSpec], store: Store, workers: int, retry_fai
     try:
         for job, share in zip(jobs, shares, strict=True):
             yield from _followed(job, share, store, before)
-    finally:
+    except BaseException:  # an interrupt, or a reader that stops: nothing may go on for nobody
         for job in jobs:
-            if not job.done():
-                job.cancel()
+            job.cancel()
+        raise
 
 
 def shared(specs: Sequence[RunSpec], n_shares: int) -> list[list[RunSpec]]:

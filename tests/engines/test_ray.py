@@ -69,10 +69,18 @@ def test_a_worker_that_dies_every_time_is_a_failed_row(ray, tmp_path, monkeypatc
 
 def test_an_address_without_a_cluster_is_refused_in_one_line(ray, tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    monkeypatch.setattr("itlib.engines.ray.WAIT", 1)
     with pytest.raises(InputError, match="RAY_ADDRESS: no Ray cluster answers at '127.0.0.1:1'") as found:
         run_all(SPECS[:1], Store(tmp_path), engine="ray", progress=False)
     assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_an_address_is_tried_before_ray_is(address):
+    from itlib.engines.ray import _knock
+
+    with pytest.raises(OSError):
+        _knock(address)
+    _knock("auto")
 
 
 @pytest.mark.slow
