@@ -69,8 +69,8 @@ bench: setup ## ratios to public trainers, harness and loops, and what a user wa
 	$(OFFLINE) $(BIN)/python benchmarks/scoring.py --json results/bench/scoring.json
 	$(OFFLINE) $(BIN)/python benchmarks/workers.py --repetitions 3 --json results/bench/workers.json
 	$(OFFLINE) $(BIN)/python benchmarks/waiting.py --json results/bench/waiting.json
-	$(if $(DATA),$(OFFLINE) $(BIN)/python benchmarks/fine_tuning.py --model $(DATA_MODEL) --data $(DATA) --json results/bench/fine_tuning_rows.json)
-	$(if $(DATA),$(OFFLINE) $(BIN)/python benchmarks/scoring.py --model $(DATA_MODEL) --data $(DATA) --json results/bench/scoring_rows.json)
+	$(if $(DATA),$(OFFLINE) $(BIN)/python benchmarks/fine_tuning.py --max-length 512 --model $(DATA_MODEL) --data $(DATA) --json results/bench/fine_tuning_rows.json)
+	$(if $(DATA),$(OFFLINE) $(BIN)/python benchmarks/scoring.py --max-length 512 --model $(DATA_MODEL) --data $(DATA) --json results/bench/scoring_rows.json)
 
 new: setup ## a new study that runs at once: make new STUDY=05_my_question
 	$(BIN)/itlib new $(STUDY)

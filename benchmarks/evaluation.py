@@ -29,6 +29,7 @@ from itlib.example import Example
 from itlib.execute import load_base
 from itlib.microworld import world
 from itlib.packing import TRIMMED
+from itlib.registry import families
 from itlib.resolve import resolve
 from itlib.result import ITEM_COLUMNS
 from itlib.spec import RunSpec, with_fields
@@ -128,7 +129,7 @@ def main() -> int:
     warnings.filterwarnings("ignore")
     torch.set_num_threads(given.threads)
     model, tokenizer = tuned(given)
-    closed = [name for name in world.default_families() if not world.families.get(name).constraints]
+    closed = [name for name in world.default_families() if not families.get(name).constraints]
     items = world.held_out("test", given.items, families=tuple(closed))
     pad, stop = pad_id(tokenizer), stop_token_id(tokenizer)
     rows, _ = encode(items, tokenizer, max_length=256)

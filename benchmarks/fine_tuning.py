@@ -45,7 +45,7 @@ def spec_of(options: argparse.Namespace) -> RunSpec:
     """Return a run on the rows and the model of the benchmark; only its base and its pool are used."""
     about: dict[str, Any] = {"n_train": options.rows, "pool_size": options.rows, "max_length": options.max_length}
     if options.data:
-        about |= {"source": "local", "data_path": str(options.data)}
+        about |= {"source": "local", "data_path": str(options.data), "on_bad_rows": "quarantine"}
     folder = Path(options.model)
     where = {"model": "local", "model_path": str(folder), "attention": TRIMMED} if folder.is_dir() else {}
     where = where or {"model": options.model, "attention": TRIMMED}
@@ -67,7 +67,7 @@ def with_rows(options: argparse.ArgumentParser, *, rows: int) -> None:
     options.add_argument("--data", type=Path, help="a file of instructions; micro-world rows if not given")
     options.add_argument("--rows", type=int, default=rows)
     options.add_argument("--batch-size", type=int, default=16)
-    options.add_argument("--max-length", type=int, default=512)
+    options.add_argument("--max-length", type=int, default=128, help="longer rows are left out [tokens]")
 
 
 def ours(base: Any, rows: Sequence[Encoded], spec: RunSpec, pad: int, *, method: str = "full") -> tuple[float, float]:
@@ -125,9 +125,10 @@ def with_trainer(base: Any, rows: Sequence[Encoded], size: int, pad: int, **how:
 
 def with_trl(base: Any, tokenizer: Any, rows: Sequence[Encoded], size: int, **how: Any) -> tuple[float, float]:
     """Tune a copy of the base with the SFTTrainer of TRL."""
-    from datasets import Dataset
+    from datasets import Dataset, disable_progress_bars
     from trl import SFTConfig, SFTTrainer
 
+    disable_progress_bars()
     longest = max(len(row.input_ids) for row in rows)
     data = Dataset.from_dict({"input_ids": [row.input_ids.tolist() for row in rows],
                               "completion_mask": [row.response_mask.astype(int).tolist() for row in rows]})  # fmt: skip
@@ -172,7 +173,7 @@ def sides_of(options: argparse.Namespace) -> list[Side]:
             "padded": {},
             "packed": {"packing": True},
             "grouped by length": {"train_sampling_strategy": "group_by_length"},
-            "padding-free": {"padding_free": True},
+            "padding-free": {"padding_free": True, "max_length": None},  # rows see each other without a kernel for it
         }
         found += [Side(f"{TRL}, {name}", partial(with_trl, public, tokenizer, rows, size, **how))
                   for name, how in settings.items()]  # fmt: skip

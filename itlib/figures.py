@@ -27,6 +27,7 @@ def scaling_curves(
     x: str = "n_train",
     points: pd.DataFrame | None = None,
     fits: pd.DataFrame | None = None,
+    x_label: str = "",
     y_label: str = "exact match",
     ax: Axes | None = None,
 ) -> Axes:
@@ -39,6 +40,7 @@ def scaling_curves(
         x: Column on the (logarithmic) horizontal axis; rows at 0 become a dashed horizontal line.
         points: From ``stats.run_points``: one small dot per run.
         fits: From ``scaling.predictions``: dashed curves.
+        x_label: Name of the horizontal axis; "" takes the usual name of ``x``.
         y_label: Name of the metric and its unit.
         ax: Where to draw; a new one-column figure without it.
     """
@@ -56,6 +58,8 @@ def scaling_curves(
                 ax.plot(line[x], line["fit"], "--", lw=0.8, color=paint[name], zorder=2)
             _draw_group(ax, group, x, paint[name], shape[name], str(name), connect=fits is None)
         _finish(ax, curve, x, y_label)
+        if x_label:
+            ax.set_xlabel(x_label)
         _legend(ax, fits is not None)
     return ax
 
@@ -138,6 +142,7 @@ def arms(
     row: str = "arm",
     panel: str = "skill",
     x_label: str = "exact match",
+    other_measures: Sequence[str] = (),
 ) -> np.ndarray:
     """Draw one dot per run and a bar at the mean of each row, a panel per group; the scale runs from 0 to 1.
 
@@ -146,6 +151,7 @@ def arms(
         row: Column whose values become lines, in order of appearance.
         panel: Column whose values become panels.
         x_label: Name of the metric and its unit.
+        other_measures: Panels whose values are of another metric: named by the panel, on a scale of their own.
 
     Returns:
         Axes of shape (panels,).
@@ -162,6 +168,9 @@ def arms(
                     ax.plot([values.mean()] * 2, [place - 0.3, place + 0.3], "-", lw=1.5, color=PALETTE[0])
             ax.set(title=str(name), xlabel=x_label, xlim=(-0.03, 1.03), ylim=(len(rows) - 0.5, -0.5))
             ax.set_yticks(range(len(rows)), rows)
+            if name in other_measures:
+                ax.set(xlabel=name)
+                ax.autoscale(axis="x")
     return axes
 
 

@@ -131,7 +131,8 @@ class Report:
     def figure(self, name: str, fig: Figure | Axes | np.ndarray, data: pd.DataFrame, caption: str) -> Shown:
         """Write ``figures/<name>.{png,svg,pdf,csv}``; images carry study, profile, command, runs and frame hash.
 
-        What a drawing function was given goes to ``drawings/<name>/``, so that it can be drawn again.
+        What a drawing function was given goes to ``drawings/<name>/``, so that it can be drawn again; a change made to
+        the figure after that function returned is not in there.
         """
         _checked_name(name, "figure")
         metadata = {

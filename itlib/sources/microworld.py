@@ -54,7 +54,7 @@ class MicroworldSource:
                 f"data_path is '{data.data_path or data.data_revision}', but source 'microworld' reads no "
                 "file; use source 'local' or 'hub'"
             )
-        today = fingerprint((*data.families, *data.mix_families))
+        today = fingerprint((*data.families, *(data.mix_families if data.n_mix else ())))
         if data.data_fingerprint not in ("", today):
             raise InputError(f"the micro-world is '{today}' today, the spec recorded '{data.data_fingerprint}'")
         if data.on_bad_rows not in POLICIES:

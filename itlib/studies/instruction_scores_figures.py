@@ -42,11 +42,9 @@ def slopes(table: pd.DataFrame, *, y_label: str = "accuracy") -> np.ndarray:
         for name, ax in panels.items():
             _lines(ax, table[table["model"] == name])
             ax.set(title=_short(name))
+        _make_room(next(iter(panels.values())), [table[table["model"] == name] for name in names])
         for name, ax in panels.items():  # the scale that all panels share is known only now
             _name_ends(ax, table[table["model"] == name])
-            ax.set_yticks(
-                [tick for tick in ax.get_yticks() if 0 <= tick <= ax.get_ylim()[1]]
-            )  # names may need more room
         for ax in grid.flat[len(names) :]:
             ax.remove()
         for ax in grid[:, 0]:
@@ -137,14 +135,25 @@ def _strip(ax: Axes, mine: pd.DataFrame, place: float, marker: str, colour: str)
     ax.plot([mine["deviation"].mean()] * 2, [place - 0.17, place + 0.17], "-", color="black")
 
 
+def _make_room(ax: Axes, panels: Sequence[pd.DataFrame]) -> None:
+    """Widen the scale that all panels share until the names of every panel fit; ticks stay where values can be."""
+    named = [np.sort(mine["unobserved"].to_numpy(dtype=float)) for mine in panels if len(mine) <= NAMED_TASKS]
+    limits, before = ax.get_ylim(), None
+    while limits != before:  # sixteen names take 0.9 of the axis at most, so this ends
+        before = limits
+        places = [_apart(ends, LINE_HEIGHT * (before[1] - before[0])) for ends in named]
+        limits = (min(before[0], *map(np.min, places)), max(before[1], *map(np.max, places)))
+    ax.set_ylim(limits)
+    ax.set_yticks([tick for tick in ax.get_yticks() if 0 <= tick <= limits[1]])
+
+
 def _name_ends(ax: Axes, mine: pd.DataFrame) -> None:
     """Write the name of each task beside the end of its line, moved apart where lines end close to each other."""
     if len(mine) > NAMED_TASKS:
         return
     mine = mine.sort_values("unobserved", kind="stable")
-    low, high = ax.get_ylim()
     ends = mine["unobserved"].to_numpy(dtype=float)
-    for name, end, place in zip(mine["task"], ends, _apart(ends, LINE_HEIGHT * (high - low)), strict=True):
+    for name, end, place in zip(mine["task"], ends, _apart(ends, LINE_HEIGHT * np.ptp(ax.get_ylim())), strict=True):
         ax.plot([1.06, 1.17], [end, place], "-", lw=0.4, color=GREY, clip_on=False)
         ax.text(1.2, place, _short(name, 15), va="center", fontsize=6, clip_on=False)
 

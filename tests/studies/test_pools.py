@@ -67,7 +67,7 @@ def test_every_part_changes_its_axis_alone():
     p = profile("cpu")
     arms = pools.designs(p, SETTING)
     for by_rate in pools.sweep(p).values():
-        assert changed(arms, by_rate[0.25], by_rate[0.5]) == {"noise_rate"}
+        assert changed(arms, by_rate[0.5], by_rate[0.75]) == {"noise_rate"}
         assert changed(arms, by_rate[0.0], by_rate[0.5]) == {"noise_rate", "noise_kinds"}
         assert {spec.data.noise_rate for spec in arms[by_rate[0.75]]} == {0.75}
     for by_size in pools.sizes(p).values():

@@ -1,0 +1,32 @@
+"""Every benchmark runs, small, and says what became of its targets; the sides agree where they compute scores."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from itlib.workspace import project_root
+
+SMALL = {
+    "fine_tuning": ["--rows", "48"],
+    "evaluation": ["--items", "2"],
+    "scoring": ["--rows", "32"],
+    "workers": ["--runs", "4", "--steps", "5"],
+    "waiting": [],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_a_benchmark_runs_and_writes_its_figures(name, tmp_path):
+    file = tmp_path / "found.json"
+    command = [sys.executable, f"benchmarks/{name}.py", "--repetitions", "1", "--json", str(file), *SMALL[name]]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, cwd=project_root(), env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(file.read_text())
+    outcomes = [row["outcome"] for part in found for row in part.get("targets", part.get("rows", []))]
+    assert outcomes and set(outcomes) <= {"met", "missed"}
+    assert "| met |" in done.stdout or "| missed |" in done.stdout
