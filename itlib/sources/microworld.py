@@ -54,7 +54,8 @@ class MicroworldSource:
                 f"data_path is '{data.data_path or data.data_revision}', but source 'microworld' reads no "
                 "file; use source 'local' or 'hub'"
             )
-        today = fingerprint((*data.families, *(data.mix_families if data.n_mix else ())))
+        second_part = data.mix_families if data.n_train and data.n_mix else ()  # without an effect otherwise
+        today = fingerprint((*data.families, *second_part))
         if data.data_fingerprint not in ("", today):
             raise InputError(f"the micro-world is '{today}' today, the spec recorded '{data.data_fingerprint}'")
         if data.on_bad_rows not in POLICIES:

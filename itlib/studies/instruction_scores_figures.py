@@ -137,12 +137,13 @@ def _strip(ax: Axes, mine: pd.DataFrame, place: float, marker: str, colour: str)
 
 def _make_room(ax: Axes, panels: Sequence[pd.DataFrame]) -> None:
     """Widen the scale that all panels share until the names of every panel fit; ticks stay where values can be."""
-    named = [np.sort(mine["unobserved"].to_numpy(dtype=float)) for mine in panels if len(mine) <= NAMED_TASKS]
+    named = [np.sort(mine["unobserved"].to_numpy(dtype=float)) for mine in panels if 0 < len(mine) <= NAMED_TASKS]
     limits, before = ax.get_ylim(), None
     while limits != before:  # sixteen names take 0.9 of the axis at most, so this ends
         before = limits
         places = [_apart(ends, LINE_HEIGHT * (before[1] - before[0])) for ends in named]
-        limits = (min(before[0], *map(np.min, places)), max(before[1], *map(np.max, places)))
+        reached = np.concatenate([before, *places])
+        limits = (reached.min(), reached.max())
     ax.set_ylim(limits)
     ax.set_yticks([tick for tick in ax.get_yticks() if 0 <= tick <= limits[1]])
 
