@@ -42,7 +42,7 @@ def publish(folder: Path, partial_root: Path, write: Callable[[Path], None]) -> 
     partial.mkdir()
     try:
         write(partial)
-        _write_manifest(partial)
+        write_manifest(partial)
         try:
             partial.rename(folder)
         except OSError:
@@ -71,7 +71,7 @@ def damage(folder: Path) -> str:
         return f"{path.name} is missing"
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"its manifest is unreadable ({type(error).__name__})"
     return ""
 
@@ -83,14 +83,15 @@ def remove_debris(partial_root: Path) -> None:
     """
     for path in partial_root.iterdir():
         name = _PARTIAL_NAME.fullmatch(path.name)
-        if name is None or _alive(int(name[1])):
+        if name is None or alive(int(name[1])):
             continue
         with contextlib.suppress(FileNotFoundError):  # another process was quicker
             if time.time() - path.lstat().st_mtime > DEBRIS_AGE_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _alive(process_id: int) -> bool:
+def alive(process_id: int) -> bool:
+    """Return whether a process of this machine is there."""
     try:
         os.kill(process_id, 0)
     except ProcessLookupError:
@@ -100,7 +101,7 @@ def _alive(process_id: int) -> bool:
     return True
 
 
-def _write_manifest(folder: Path) -> None:
+def write_manifest(folder: Path) -> None:
     """Flush every file of a folder, then write the list of their hashes and sizes."""
     entries = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):

@@ -192,7 +192,8 @@ def run_study(batch: StudyBatch, *, notebook: bool = True) -> Outcome:
     module = study_module(batch.study)
 
     def run(specs: Sequence[RunSpec]) -> list[RunResult]:
-        return run_all(specs, store, engine=params.engine, workers=params.workers, retry_failed=params.retry_failed)
+        how = {"workers": params.workers, "retry_failed": params.retry_failed, "report_to": params.report_to}
+        return run_all(specs, store, engine=params.engine, **how)
 
     results = tuple(module.collect(params, run)) if hasattr(module, "collect") else ()
     verdicts: tuple[dict[str, Any], ...] = ()

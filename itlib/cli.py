@@ -30,7 +30,7 @@ from itlib.engines import ENGINES, plan
 from itlib.errors import InputError, ItlibError
 from itlib.params import markdown_table, parse_overrides, schema
 from itlib.scores_file import append
-from itlib.spec import diff, digest, flatten, key
+from itlib.spec import RunSpec, diff, digest, flatten, key
 from itlib.store import Store
 from itlib.studies import STUDIES
 from itlib.workspace import open_store, project_root, results_root
@@ -122,7 +122,13 @@ def _parser() -> argparse.ArgumentParser:
     benchmark.add_argument("--limit", type=int, metavar="N", help="only the first N items of each task")
     benchmark.add_argument("--out", required=True, metavar="CSV", help="where scores are added; the parameter scores")
     benchmark.add_argument("--retrain", action="store_true", help="train runs again that kept no weights")
-    for command in (status, listing, reproduce, figures, site, verify, cleaning, benchmark):
+    meaning = add("semscore", _semscore, "compare what stored runs say with the right answers; add to a CSV of scores")
+    meaning.add_argument("runs", nargs="+", metavar="RUN", help="key or digest of a stored run, tuned or not")
+    meaning.add_argument("--model", required=True, help="a sentence-embedding model: a folder, or org/name@revision")
+    meaning.add_argument("--limit", type=int, metavar="N", help="only the first N items of each family")
+    meaning.add_argument("--out", required=True, metavar="CSV", help="where scores are added; the parameter scores")
+    meaning.add_argument("--retrain", action="store_true", help="train runs again that kept no weights")
+    for command in (status, listing, reproduce, figures, site, verify, cleaning, benchmark, meaning):
         command.add_argument("--results", default="", help="results folder (default: results/ of the project)")
     choose = add("select", _select, "select examples of a file and write them as JSONL, parquet and a dataset card")
     choose.add_argument("--data", required=True, help="a local file, org/name@revision, or microworld")
@@ -466,24 +472,51 @@ def _select(options: argparse.Namespace) -> int:
 
 
 def _benchmark(options: argparse.Namespace) -> int:
-    """Evaluate run after run; what a run gives is written before the next one starts."""
+    """Ask tasks of run after run."""
     from itlib import harness
 
     tasks = list(dict.fromkeys(name.strip() for name in options.tasks.split(",") if name.strip()))
     if not tasks:
         raise InputError(f"--tasks: {options.tasks!r} names no task; gsm8k,ifeval would be right")
+    store, specs = _models_asked(options)
+    manager = harness.task_manager(tasks, options.include)
+    return _add_scores(
+        options, store, specs, lambda spec: harness.benchmark(spec, store, tasks, manager=manager, limit=options.limit)
+    )
+
+
+def _semscore(options: argparse.Namespace) -> int:
+    """Score the answers of run after run."""
+    from itlib.semscore import Embedder, semscore
+
+    store, specs = _models_asked(options)
+    embed = Embedder(options.model)
+    return _add_scores(options, store, specs, lambda spec: semscore(spec, store, embed, limit=options.limit))
+
+
+def _models_asked(options: argparse.Namespace) -> tuple[Store, list[RunSpec]]:
+    """Return the store and the runs that are asked, after everything that can be refused was."""
+    from itlib import harness
+
     if options.limit is not None and options.limit < 1:
         raise InputError(f"--limit: must be greater than 0, got {options.limit}")
     append(options.out, [])
     store = open_store(options.results)
-    specs = harness.find_runs(store, options.runs)
-    manager = harness.task_manager(tasks, options.include)
+    return store, harness.find_runs(store, options.runs)
+
+
+def _add_scores(
+    options: argparse.Namespace, store: Store, specs: list[RunSpec], ask: Callable[[RunSpec], list[dict[str, Any]]]
+) -> int:
+    """Evaluate run after run; what a run gives is written before the next one starts."""
+    from itlib import harness
+
     for spec in specs:
         if options.retrain:
             harness.keep_weights(spec, store)
         harness.check_model(spec, store)
     for spec in specs:
-        rows = harness.benchmark(spec, store, tasks, manager=manager, limit=options.limit)
+        rows = ask(spec)
         n_added = append(options.out, rows)
         if options.json:
             print(json.dumps({"run": key(spec), "scores": rows, "added": n_added, "out": options.out}))

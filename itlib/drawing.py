@@ -97,7 +97,7 @@ def read_drawing(folder: Path) -> tuple[Drawing, dict[str, Any]]:
         named = content["arguments"]
         arguments = {name: _decoded(value, folder) for name, value in named.items()}
         return Drawing(str(content["function"]), arguments), content["metadata"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: is no drawing ({type(error).__name__}: {str(error)[:80]})") from None
 
 

@@ -7,9 +7,15 @@ from collections.abc import Iterable
 
 
 class ItlibError(Exception):
-    """Base of every error this package raises on purpose. The message is one line."""
+    """Base of every error this package raises on purpose.
+
+    The message is one line of bounded length that a terminal can show: names and values in it come from outside.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(one_line(str(message)))
 
 
 class InputError(ItlibError):
@@ -22,6 +28,16 @@ class RunError(ItlibError):
     """A run failed or results are missing."""
 
     exit_code = 1
+
+
+def one_line(text: str, most: int = 1500) -> str:
+    """Return a text without line ends and with control characters spelled out, cut in its middle where it is long."""
+    text = "".join(c if c.isprintable() else _spelled(c) for c in " ".join(text.splitlines()))
+    return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 2 :]}"
+
+
+def _spelled(character: str) -> str:
+    return " " if character == "\t" else character.encode("unicode_escape").decode()
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:

@@ -26,6 +26,7 @@ from itlib.measures import KEY as MEASURES
 from itlib.measures import Measured, measured
 from itlib.options import choose, option_rows
 from itlib.packing import virtual_tokens
+from itlib.parallel import ONE, train_apart
 from itlib.probes import Prober
 from itlib.provenance import provenance, watch_memory
 from itlib.registry import perturbations, sources
@@ -94,6 +95,7 @@ def execute(spec: RunSpec, store: Store | None = None) -> RunResult:
     started = time.perf_counter()
     watch_memory()
     device = _device(spec.device)
+    outcome = _trained_apart(spec, store)
     with fixed_threads(spec.threads), torch.random.fork_rng(devices=_cuda_devices(spec.device)):
         model, tokenizer = load_base(spec)
         _check_room(spec, tokenizer)
@@ -104,6 +106,8 @@ def execute(spec: RunSpec, store: Store | None = None) -> RunResult:
         if weights is not None:
             record = store.training_record(spec)
             tuned = Tuned(load_tuned(model, spec, weights), False, tuple(record["curve"]), record["totals"])
+        elif outcome is not None:  # it diverged
+            tuned = Tuned(model, True, tuple(outcome["curve"]), outcome["totals"])
         else:
             tuned = tune(model, tokenizer, spec, store, prober, lambda now: _by_family(now, tokenizer, spec))
         items, n_too_long, read_off = ((), 0, {}) if tuned.diverged else _judged(tuned.model, tokenizer, spec, store)
@@ -111,6 +115,13 @@ def execute(spec: RunSpec, store: Store | None = None) -> RunResult:
     totals = {**tuned.totals, "n_eval_too_long": n_too_long, **read_off}
     probes = tuple(prober.rows) if prober else tuned.probes
     return RunResult(spec, status, items, tuned.curve, totals, provenance(time.perf_counter() - started), probes=probes)
+
+
+def _trained_apart(spec: RunSpec, store: Store | None) -> dict[str, Any] | None:
+    """Train a run of several processes, before this one takes up a device; None for others and where weights are."""
+    if spec.train.parallel == ONE or not spec.data.n_train or (store is not None and store.weights(spec)):
+        return None
+    return train_apart(spec, store)
 
 
 def _prober(spec: RunSpec, tokenizer: Any) -> Prober | None:
@@ -323,12 +334,18 @@ def _cuda_devices(name: str) -> list[int]:
 
 @contextlib.contextmanager
 def fixed_threads(threads: int) -> Iterator[None]:
-    """Fix torch's thread count inside a run: it moves the last bits of sums, so it is part of the spec."""
+    """Fix the threads of torch and of numpy's linear algebra inside a run.
+
+    They move the last bits of sums, so they are part of the spec; and workers that each take all cores for a singular
+    value decomposition stand in each other's way.
+    """
     import torch
+    from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        yield
+        with threadpool_limits(threads, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(before)

@@ -42,7 +42,7 @@ def redraw(report: Path) -> Iterator[Redrawn]:
     try:
         manifest = json.loads(manifest_path.read_text())
         files = manifest["files"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{manifest_path}: is no manifest ({type(error).__name__})") from None
     for place in sorted((report / "drawings").glob(f"*/{FILE}")):
         name = place.parent.name
@@ -69,7 +69,7 @@ def trace(path: Path) -> dict[str, Any]:
         found = json.loads(readers[path.suffix.lower()](path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or 'no image'})") from None
-    except (ValueError, KeyError, IndexError, ElementTree.ParseError):
+    except (ValueError, LookupError, ElementTree.ParseError, RecursionError):
         raise InputError(f"{path}: holds no trace of its runs; it was not written by this suite") from None
     if not isinstance(found, dict) or "command" not in found:
         raise InputError(f"{path}: holds no trace of its runs; it was not written by this suite")

@@ -23,6 +23,7 @@ from itlib.objectives import check_objective, written_options
 from itlib.options import OPTION_SCORES
 from itlib.ordering import NEEDS_FAMILIES, NEEDS_SECOND_PART, ORDERS, kept_count
 from itlib.packing import KERNEL, TRIMMED
+from itlib.parallel import ONE, PARALLEL, check_parallel
 from itlib.probes import SPACINGS, probe_evaluation
 from itlib.registry import (
     Registry,
@@ -55,6 +56,7 @@ DEVICES = ("cpu", "cuda")
 STEERABLE = ("sdpa", "eager", KERNEL, TRIMMED)
 MOST_EXAMPLES = 10**9  # examples seen in one run; more is a slip of the keyboard
 MOST_TOKENS = 10**12
+MOST_PROCESSES = 4096
 MOST_PRETRAINING = 0.9
 MOST_VIRTUAL_TOKENS = 1000
 READ_BY_METHODS = ("train_embeddings", "rank", "alpha", "targets", "n_virtual_tokens")  # each by some of them
@@ -99,11 +101,13 @@ def resolve(spec: RunSpec) -> RunSpec:
     if _has_virtual_tokens(spec.tuning) and 0 < context < data.max_length + spec.tuning.n_virtual_tokens:
         longest = f"max_length {data.max_length} and {spec.tuning.n_virtual_tokens} virtual tokens"
         raise InputError(f"n_virtual_tokens: {longest} are above the {context} positions that the model was built for")
-    train = spec.train
+    train = spec.train if data.n_train else replace(spec.train, parallel=ONE, processes=1, nodes=1)
     if train.trainer == "auto":
-        ours = encoder_decoder or models.get(base.model).parameters(base) <= LOOP_LIMIT
+        small = encoder_decoder or models.get(base.model).parameters(base) <= LOOP_LIMIT
+        ours = small and train.parallel == ONE
         train = replace(train, trainer="loop" if ours else "transformers")
     if data.n_train > 0:
+        check_parallel(replace(spec, train=train))
         check_objective(train, data, source)
         if train.rounds != "one":
             check_rounds(replace(spec, data=data, train=train))
@@ -200,6 +204,7 @@ def _check_choices(spec: RunSpec) -> None:
         ("schedule", spec.train.schedule, SCHEDULES),
         ("budget_unit", spec.train.budget_unit, BUDGET_UNITS),
         ("trainer", spec.train.trainer, TRAINERS),
+        ("parallel", spec.train.parallel, PARALLEL),
         ("order", spec.train.order, ORDERS),
         ("rounds", spec.train.rounds, ROUNDS),
         ("initialisation", spec.base.initialisation, INITIALISATIONS),
@@ -246,6 +251,8 @@ def _check_bounds(spec: RunSpec) -> None:
         ("batch_size", train.batch_size, 1, 1_000_000),
         ("micro_batch_tokens", train.micro_batch_tokens, 1, 10**9),
         ("curve_points", train.curve_points, 1, 10_000),
+        ("processes", train.processes, 1, MOST_PROCESSES),
+        ("nodes", train.nodes, 1, MOST_PROCESSES),
         ("n_eval", evaluate.n_eval, 1, 100_000),
         ("n_reference", evaluate.n_reference, 0, 100_000),
         ("n_probes", evaluate.n_probes, 0, 10_000),

@@ -138,7 +138,9 @@ class TrainSpec(_Part):
     ``order`` is a name of ``ordering.ORDERS``; ``kept_fraction`` belongs to "dual_stage". ``objective`` is what is
     minimised, a registered name; its options are "name=value". ``rounds`` other than "one" train on one family after
     another, each with an equal part of the budget; see ``itlib.continual``. ``activation_checkpointing`` computes the
-    activations of a block again in the backward pass: less memory, more time, and the same numbers.
+    activations of a block again in the backward pass: less memory, more time, and the same numbers. ``parallel`` other
+    than "one" trains in ``processes`` processes, spread evenly over ``nodes``; see ``itlib.parallel``. Sums are then
+    taken in another order, so numbers move in their last digits with the processes, and not with the nodes.
     """
 
     learning_rate: float = 1e-3
@@ -158,6 +160,9 @@ class TrainSpec(_Part):
     objective_options: tuple[str, ...] = _added(())
     rounds: str = _added("one")
     activation_checkpointing: bool = _runtime(False)
+    parallel: str = _added("one")
+    processes: int = _added(1)
+    nodes: int = _runtime(1)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
     <root>/runs/<slug>-<digest12>/   spec.json result.json items.csv provenance.json manifest.json
     <root>/weights/<train digest>/   weights kept on request, with a manifest of their own
+    <root>/checkpoints/<digest>/     where a long run that is under way can go on from
     <root>/failed/<slug>-<digest12>.json
     <root>/aside/                    damaged folders, kept for inspection
 
@@ -17,6 +18,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import sys
 import tempfile
 import uuid
@@ -32,7 +34,7 @@ from itlib.spec import RunSpec, digest, flatten, from_mapping, key, train_digest
 
 COMPARED = ("spec.json", "result.json", "items.csv")
 _FOLDERS = ("runs", "weights", "failed", "aside", "locks", "partial")
-_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, csv.Error, InputError)
+_MALFORMED = (RecursionError, ValueError, KeyError, TypeError, AttributeError, csv.Error, InputError)
 
 
 class Store:
@@ -114,6 +116,7 @@ class Store:
                 if not first:
                     _report_differences(folder, files)
                 self._forget_failure(spec)
+                shutil.rmtree(self.checkpoints(spec), ignore_errors=True)
                 return stored
         raise RunError(f"{folder} cannot be written: what is there is not a result and could not be put aside")
 
@@ -218,6 +221,10 @@ class Store:
     def training_record(self, spec: RunSpec) -> dict[str, Any]:
         """Return the curve and totals stored with the weights of a run."""
         return json.loads((self.root / "weights" / train_digest(spec) / "training.json").read_text())
+
+    def checkpoints(self, spec: RunSpec) -> Path:
+        """Return where a run keeps its checkpoints while it trains; the folder goes when its result is stored."""
+        return self.root / "checkpoints" / digest(spec)
 
     # ---- mechanics ----------------------------------------------------------------------------------------
 

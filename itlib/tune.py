@@ -89,7 +89,7 @@ def tune(
     if spec.train.rounds != "one":
         model, trace, rows, n_trained = train_in_rounds(model, encoded, data.traits, spec, setting, by_family)
     else:
-        model, trace, n_trained, n_parameters = _in_one(model, tokenizer, encoded, data, spec, setting, prober)
+        model, trace, n_trained, n_parameters = _in_one(model, tokenizer, encoded, data, spec, setting, prober, store)
         rows = ()
     totals = {
         **trace.totals,
@@ -114,6 +114,7 @@ def _in_one(
     spec: RunSpec,
     setting: Setting,
     prober: Prober | None,
+    store: Store | None,
 ) -> tuple[Any, TrainingTrace, int, int]:
     """Return the tuned model, its trace, the weights that were trained and all weights, those of adapters included."""
     import torch
@@ -132,6 +133,8 @@ def _in_one(
         how["optimizer"] = partial(method.optimizer, model, spec.train, seed=spec.seed)
     if data.paraphrases:  # only the loop has objectives that look at them
         how["paraphrases"] = encode(data.paraphrases, tokenizer, max_length=spec.data.max_length)[0]
+    if spec.train.trainer != "loop" and store is not None:
+        how["checkpoints"] = store.checkpoints(spec)
     trace = fit(model, encoded, spec.train, traits=data.traits, on_step=prober, **how)
     if spec.train.activation_checkpointing:
         checkpointed(model, on=False)

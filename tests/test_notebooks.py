@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -128,7 +129,11 @@ def test_form(path):
 
 
 def execute(arguments, results, folder=None):
-    environment = {**os.environ, "ITLIB_RESULTS": str(results), "OMP_NUM_THREADS": "1"}
+    """Run a module in a process of its own, from which no other machine can be reached."""
+    log = results.parent / "network.log"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
+    environment |= {"ITLIB_RESULTS": str(results), "OMP_NUM_THREADS": "1"}
+    environment |= {"PYTHONPATH": str(Path(__file__).parent / "no_network"), "NETWORK_LOG": str(log)}
     done = subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=folder or project_root(),
@@ -137,6 +142,7 @@ def execute(arguments, results, folder=None):
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    assert not log.exists(), f"the network was tried: {log.read_text()}"
     return done
 
 

@@ -104,7 +104,7 @@ def test_a_kill_during_a_write_leaves_nothing_that_reads_as_a_result(tmp_path):
     code = (
         "import os, sys; sys.path.insert(0, 'tests'); from itlib.store import Store; import itlib._folders as m;"
         "from itlib.result import RunResult; from itlib.spec import RunSpec;"
-        "m._write_manifest = lambda folder: os.kill(os.getpid(), 9);"
+        "m.write_manifest = lambda folder: os.kill(os.getpid(), 9);"
         f"Store({str(tmp_path)!r}).put(RunResult(RunSpec(), 'done'))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == -9

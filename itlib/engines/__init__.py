@@ -17,6 +17,7 @@ from itlib.resolve import resolve
 from itlib.result import RunResult
 from itlib.spec import RunSpec, digest
 from itlib.store import Store
+from itlib.tracking import NONE, Tracking
 
 ENGINES = ("process", "serial", "ray", "slurm", "stored")
 NOT_STORED = "not computed: engine stored only reads"
@@ -58,6 +59,7 @@ def run_all(
     engine: str = "process",
     workers: int = 0,
     retry_failed: bool = False,
+    report_to: str = NONE,
     progress: bool = True,
 ) -> list[RunResult]:
     """Return one result per spec, in order; what is stored is read, the rest is computed.
@@ -71,6 +73,7 @@ def run_all(
         workers: Worker processes, tasks or jobs at once; 0 takes one per processor core or GPU, what a cluster has, or
             16 jobs. Ignored by "serial".
         retry_failed: Compute runs again that failed earlier.
+        report_to: An experiment tracker that gets every run computed here; see ``itlib.tracking``.
         progress: Print one progress line to stderr.
 
     Raises:
@@ -95,10 +98,12 @@ def run_all(
         results |= {name: RunResult(spec, "failed", error=NOT_STORED) for name, spec in missing.items()}
     elif missing:
         store.check_writable()
+        tracking = Tracking(report_to, store.root.parent / "trackers")
         with Progress(list(missing.values()), stored=len(results), enabled=progress) as line:
             for result in _engine(engine, workers)(list(missing.values()), store, retry_failed):
                 results[digest(result.spec)] = result
                 line.advance(result)
+                tracking.report(result)
     return [results[digest(spec)] for spec in resolved]
 
 

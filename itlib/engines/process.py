@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from itlib.engines.progress import expected_cost
 from itlib.errors import RunError
 from itlib.execute import run_one
+from itlib.parallel import ONE
 from itlib.provenance import provenance
 from itlib.result import RunResult
 from itlib.spec import RunSpec
@@ -61,6 +62,10 @@ def run_in_processes(specs: Sequence[RunSpec], store: Store, workers: int, retry
         workers: Number of worker processes, at least 1.
         retry_failed: Passed on to every run.
     """
+    for spec in specs:
+        if spec.train.parallel != ONE:  # it takes several devices, so nothing runs beside it
+            yield run_one(spec, store, retry_failed=retry_failed)
+    specs = [spec for spec in specs if spec.train.parallel == ONE]
     waiting = deque(sorted(specs, key=expected_cost, reverse=True))
     suspects: deque[RunSpec] = deque()
     deaths: Counter[RunSpec] = Counter()

@@ -16,6 +16,7 @@ from itlib.engines.process import available_cores
 from itlib.engines.progress import expected_cost
 from itlib.errors import InputError
 from itlib.execute import run_one
+from itlib.parallel import ONE
 from itlib.provenance import provenance
 from itlib.result import RunResult
 from itlib.spec import RunSpec
@@ -89,6 +90,8 @@ def _knock(address: str) -> None:
 
 def _submit(ray: Any, spec: RunSpec, store: Store, retry_failed: bool) -> Any:
     needs = {"num_cpus": max(1, spec.threads), "num_gpus": float(spec.device.startswith("cuda"))}
+    if spec.train.parallel != ONE:  # its processes ask for what they need, see itlib.parallel
+        needs = {"num_cpus": 0, "num_gpus": 0.0}
     return ray.remote(max_retries=RETRIES, **needs)(run_one).remote(spec, store, retry_failed=retry_failed)
 
 

@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from itlib.engines.progress import expected_cost
@@ -31,7 +32,9 @@ class Share:
     """The runs of one job. submitit calls it on a node, and asks it for a successor when the job is interrupted."""
 
     def __call__(self, specs: Sequence[RunSpec], store: Store, retry_failed: bool) -> int:
-        """Compute and store every run; return how many there were."""
+        """Compute and store every run; return how many there were. On further nodes of a job there is nothing to do."""
+        if int(os.environ.get("SLURM_PROCID", "0")):
+            return len(specs)
         for spec in specs:
             run_one(spec, store, retry_failed=retry_failed)
         return len(specs)
@@ -87,12 +90,18 @@ def _submit(shares: Sequence[Sequence[RunSpec]], store: Store, retry_failed: boo
     if cluster == "slurm" and shutil.which("sbatch") is None:
         raise InputError("engine: slurm finds no sbatch on this machine; run it where jobs are submitted")
     executor = submitit.AutoExecutor(folder=store.root / "slurm", cluster=cluster)
-    first = shares[0][0]
-    needs = {"cpus_per_task": max(1, first.threads), "gpus_per_node": int(first.device.startswith("cuda"))}
-    executor.update_parameters(name="itlib", slurm_array_parallelism=len(shares), **needs)
+    largest = max(chain(*shares), key=lambda spec: spec.train.processes)
+    executor.update_parameters(name="itlib", slurm_array_parallelism=len(shares), **_needs(largest))
     with executor.batch():
         jobs = [executor.submit(Share(), share, store, retry_failed) for share in shares]
     return jobs
+
+
+def _needs(spec: RunSpec) -> dict[str, int]:
+    """Return what a job of the array is to have: a device, or the nodes and devices of the largest single run."""
+    each = spec.train.processes // spec.train.nodes
+    gpus = each * int(spec.device.startswith("cuda"))
+    return {"nodes": spec.train.nodes, "cpus_per_task": max(1, spec.threads) * each, "gpus_per_node": gpus}
 
 
 def _followed(

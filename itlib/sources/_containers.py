@@ -6,9 +6,12 @@ The standard library decodes JSON record by record, because only that gives ``fi
 from __future__ import annotations
 
 import codecs
+import contextlib
+import csv
 import io
 import json
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -179,9 +182,12 @@ def _csv(name: str, text: str, separator: str) -> list[Record]:
 
     try:
         # Every cell stays text ("NA" and "007" are answers); blank lines stay rows, so that lines can be counted.
-        frame = pandas.read_csv(
-            io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, skip_blank_lines=False, index_col=False
-        )
+        how = {"dtype": str, "keep_default_na": False, "skip_blank_lines": False, "index_col": False}
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pandas.errors.ParserWarning)  # it would leave out what a row has too much
+            frame = pandas.read_csv(io.StringIO(text), sep=separator, **how)
+    except pandas.errors.ParserWarning:
+        raise InputError(_too_wide(name, text, separator)) from None
     except (pandas.errors.ParserError, pandas.errors.EmptyDataError) as error:
         raise InputError(f"{name}: not a readable table ({str(error).strip()})") from None
     records, line = [], 2
@@ -191,6 +197,17 @@ def _csv(name: str, text: str, separator: str) -> list[Record]:
             records.append(Record(line, cells))
         line += 1 + sum(value.count("\n") for value in cells.values() if value)
     return records
+
+
+def _too_wide(name: str, text: str, separator: str) -> str:
+    """Return what is wrong with a table in which a row has more cells than the header."""
+    reader = csv.reader(io.StringIO(text), delimiter=separator)
+    with contextlib.suppress(csv.Error, StopIteration):
+        n_columns = len(next(reader))
+        cells = next(row for row in reader if len(row) > n_columns)
+        told = f"{len(cells)} cells, and the header names {n_columns}"
+        return f"{name}:{reader.line_num}: {told}; put a cell that holds '{separator}' in quotes"
+    return f"{name}: a row has more cells than the header"
 
 
 def _parquet(name: str, content: bytes) -> list[Record]:

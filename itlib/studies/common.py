@@ -23,6 +23,7 @@ from itlib.result import RunResult
 from itlib.schema import coerce_fields, param
 from itlib.sources import resolve_name as resolve_source
 from itlib.spec import RunSpec, with_fields
+from itlib.tracking import NONE, TRACKERS
 
 PROFILES = ("smoke", "cpu", "gpu-micro", "gpu", "paper")
 # test phrasings -> those that choices are made on
@@ -62,6 +63,7 @@ class StudyParams:
     engine: str = param("serial", help="never changes a number", choices=ENGINES)
     workers: int = param(0, help="worker processes of engine process; 0 takes one per core", minimum=0)
     retry_failed: bool = param(False, help="compute runs again that failed earlier")
+    report_to: str = param(NONE, help="an experiment tracker that finished runs are sent to", choices=TRACKERS)
     scores: str = param("", help="a CSV of benchmark or judge scores: run, family, metric, value")
     results: str = param("", help="results folder; empty takes results/ of the project")
 

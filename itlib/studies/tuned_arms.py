@@ -26,6 +26,7 @@ from itlib.methods import method_of
 from itlib.methods._peft import ATTENTION, FEEDFORWARD
 from itlib.models._quantized import NO_QUANTIZATION, QUANTIZATIONS
 from itlib.packing import TRIMMED
+from itlib.parallel import ONE, PARALLEL
 from itlib.registry import methods
 from itlib.result import RunResult
 from itlib.schema import param
@@ -63,6 +64,11 @@ class TunedArmsParams(StudyParams):
     activation_checkpointing: bool = param(
         False, help="computes activations again in the backward pass: less memory, same numbers"
     )
+    parallel: str = param(
+        ONE, help="ddp or fsdp train one run in several processes; fsdp shards full fine-tuning", choices=PARALLEL
+    )
+    processes: int = param(1, help="training processes of one run, each with a device of its own", minimum=1)
+    nodes: int = param(1, help="machines they are spread over, in a Slurm job or a Ray cluster", minimum=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,6 +82,8 @@ def arm_fields(arm: str) -> dict[str, Any]:
     Raises:
         InputError: An unknown method or word, a missing or superfluous number, an option that there is not.
     """
+    if not arm.split():
+        raise InputError("an arm is empty")
     name, *words = arm.split()
     method = methods.get(name)
     fields: dict[str, Any] = {"method": name}
@@ -121,8 +129,6 @@ def _number(text: str, arm: str) -> float:
 def check_arms(arms: Sequence[str], key: str = "arms") -> None:
     """Refuse arms that cannot be, or that are named twice, naming their key."""
     for arm in arms:
-        if not arm.split():
-            raise InputError(f"{key}: an arm is empty")
         try:
             arm_fields(arm)
         except InputError as error:
@@ -141,6 +147,9 @@ def tuned_base(params: TunedArmsParams) -> RunSpec:
         weight_decay=params.weight_decay,
         quantization=params.quantization,
         activation_checkpointing=params.activation_checkpointing,
+        parallel=params.parallel,
+        processes=params.processes,
+        nodes=params.nodes,
     )
 
 
