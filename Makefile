@@ -22,7 +22,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 QUIET := MPLBACKEND=Agg HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false
 OFFLINE := $(QUIET) HF_HUB_OFFLINE=1
 
-.PHONY: help setup reproduce smoke test lint bench new lab figures report verify lock
+.PHONY: help setup reproduce smoke test lint types docs bench new lab figures report verify lock
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -53,6 +53,14 @@ lint: setup ## ruff, and no output in the notebooks
 	$(BIN)/ruff check .
 	$(BIN)/nbstripout --keep-id --verify notebooks/*.ipynb
 
+types: setup ## mypy
+	$(PIP) install --quiet --editable ".[types]"
+	$(BIN)/mypy
+
+docs: setup ## these pages and the reference as HTML in results/docs; a warning is an error
+	$(PIP) install --quiet --editable ".[docs]"
+	$(BIN)/mkdocs build --quiet --strict
+
 figures: setup ## draw every figure of PROFILE again from stored frames, and a contact sheet at print size
 	$(OFFLINE) $(BIN)/itlib figures --profile $(PROFILE) --sheet
 
@@ -69,6 +77,7 @@ bench: setup ## ratios to public trainers, harness and loops, and what a user wa
 	$(OFFLINE) $(BIN)/python benchmarks/scoring.py --json results/bench/scoring.json
 	$(OFFLINE) $(BIN)/python benchmarks/workers.py --repetitions 3 --json results/bench/workers.json
 	$(OFFLINE) $(BIN)/python benchmarks/waiting.py --json results/bench/waiting.json
+	$(OFFLINE) $(BIN)/python benchmarks/status.py --json results/bench/status.json
 	$(if $(DATA),$(OFFLINE) $(BIN)/python benchmarks/fine_tuning.py --max-length 512 --model $(DATA_MODEL) --data $(DATA) --json results/bench/fine_tuning_rows.json)
 	$(if $(DATA),$(OFFLINE) $(BIN)/python benchmarks/scoring.py --max-length 512 --model $(DATA_MODEL) --data $(DATA) --json results/bench/scoring_rows.json)
 

@@ -67,7 +67,7 @@ def sides(rows: pd.DataFrame, scaled: pd.DataFrame) -> np.ndarray:
     n_rows = -(-len(questions) // 2)
     with themed():
         figure = new_figure(TWO_COLUMN, 2.0 * n_rows)
-        figure.get_layout_engine().set(h_pad=0.2)
+        figure.get_layout_engine().set(h_pad=0.2)  # type: ignore[call-arg]
         axes = figure.subplots(n_rows, 2, squeeze=False)
         for ax, question in zip(axes.flat, questions, strict=False):
             part = rows[rows["question"] == question]

@@ -38,7 +38,7 @@ class _Recorder(RendererAgg):
         super().__init__(*arguments)
         self.texts: list[Drawn] = []
 
-    def draw_text(self, gc, x, y, s, prop, angle, ismath=False, mtext=None):  # noqa: ANN001, ANN201 - of matplotlib
+    def draw_text(self, gc, x, y, s, prop, angle, ismath=False, mtext=None):  # type: ignore[no-untyped-def]  # of matplotlib
         if mtext is not None and s.strip():
             box = Text.get_window_extent(mtext, self)  # that of an annotation holds its arrow, too
             self.texts.append(Drawn(s, box, prop.get_size_in_points(), angle))

@@ -57,7 +57,8 @@ def cosines(spec: RunSpec, store: Store, phrasing_set: str) -> pd.DataFrame:
             for pool in POOLS:
                 with autocast(model.device, spec.base.dtype):
                     states = logits_and_states(model, mine, pool, pad_id(tokenizer))[2]
-                positive, negative = pair_means(*np.split(states.cpu().numpy(), 2), answers)
+                first, second = np.split(states.cpu().numpy(), 2)
+                positive, negative = pair_means(first, second, answers)
                 rows += [(family, f"positive_{pool}", positive), (family, f"negative_{pool}", negative)]
     return pd.DataFrame(rows, columns=["family", "metric", "value"])
 

@@ -45,7 +45,7 @@ _FSDP_FLAGS = (
     "--use_fsdp",
     "--fsdp_version=2",
     "--fsdp_auto_wrap_policy=TRANSFORMER_BASED_WRAP",
-    "--fsdp_state_dict_type=FULL_STATE_DICT",  # whole weights in checkpoints: no pickled description of shards
+    "--fsdp_state_dict_type=SHARDED_STATE_DICT",  # each process writes what it holds
 )
 
 

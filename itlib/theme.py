@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import matplotlib.colors
 import matplotlib.style
@@ -135,7 +135,8 @@ def figure_of(target: Figure | Axes | np.ndarray) -> Figure:
     """Return the figure behind a figure, axes or an array of axes."""
     if isinstance(target, Figure):
         return target
-    return target.figure if isinstance(target, Axes) else np.ravel(target)[0].figure
+    axes = target if isinstance(target, Axes) else np.ravel(target)[0]
+    return cast(Figure, axes.get_figure(root=True))
 
 
 def _slots(names: Sequence[str]) -> dict[str, int]:

@@ -15,6 +15,7 @@ SMALL = {
     "scoring": ["--rows", "32"],
     "workers": ["--runs", "4", "--steps", "5"],
     "waiting": [],
+    "status": ["--results", "20"],
 }
 
 

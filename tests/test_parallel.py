@@ -225,3 +225,42 @@ def test_several_processes_never_share_a_worker_pool(tmp_path, monkeypatch):
     monkeypatch.setattr(process, "_pool", lambda *_: pytest.fail("a pool was made"))
     assert list(process.run_in_processes([spec()], Store(tmp_path), 2, False)) == [spec()] == called
     assert parallel.ONE == "one"
+
+
+DIES = textwrap.dedent("""
+    # Once, the first process is killed right after the checkpoint of the second step is whole.
+    import itlib.trainer as trainer, os, signal
+
+    trainer.CHECKPOINT_SECONDS, write = 0.0, trainer.write_manifest
+
+    def then_die(path):
+        write(path)
+        if path.name == "checkpoint-2" and not os.path.exists("{marker}"):
+            open("{marker}", "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    trainer.write_manifest = then_die
+""")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_processes_that_were_killed_go_on_to_the_same_bits(kind, tmp_path, monkeypatch):
+    marker = tmp_path / "died"
+    code = DIES.format(marker=marker) + (AS_IF_GPUS if kind == "fsdp" else "")
+    (tmp_path / "sitecustomize.py").write_text(f"import os\nif 'RANK' in os.environ:\n{textwrap.indent(code, '    ')}")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    run = spec(kind)
+    marker.touch()
+    whole = Store(tmp_path / "whole")
+    expected = run_one(run, whole)
+    assert expected.status == "done", expected.error
+    marker.unlink()
+    store = Store(tmp_path / "store")
+    assert run_one(run, store).status == "failed" and marker.exists()
+    assert [path.name for path in store.checkpoints(run).glob("checkpoint-2")] == ["checkpoint-2"]
+    again = run_one(run, store, retry_failed=True)
+    assert small.scores(again) == small.scores(expected)
+    left, right = weights(run, whole), weights(run, store)
+    assert all(bool((left[name] == right[name]).all()) for name in left)
+    assert not store.checkpoints(run).exists()

@@ -6,7 +6,7 @@ results in the order of the specs. ``spread`` is the one for what is measured be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -134,7 +134,7 @@ def _check_engine(engine: str, workers: int) -> None:
         raise InputError(f"workers: must not be negative, got {workers}")
 
 
-def _engine(name: str, workers: int):  # noqa: ANN202 - a function (specs, store, retry_failed) -> results
+def _engine(name: str, workers: int) -> Callable[[Sequence[RunSpec], Store, bool], Iterable[RunResult]]:
     if name == "process":
         from itlib.engines.process import default_workers, run_in_processes
 

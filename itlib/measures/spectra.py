@@ -43,7 +43,7 @@ def measure_spectra(about: Measured) -> dict[str, list[Any]]:
     return {column: [row[column] for row in rows] for column in rows[0]}
 
 
-measure_spectra.needs_weights = True  # type: ignore[attr-defined]
+measure_spectra.needs_weights = True
 
 
 def _vectors(name: str, base: _Base, change: np.ndarray, rng: np.random.Generator) -> list[dict[str, Any]]:

@@ -162,7 +162,7 @@ def sparse_adam(
                 }
 
         @torch.no_grad()
-        def step(self, closure: Any = None) -> None:
+        def step(self, closure: Any = None) -> None:  # type: ignore[override]  # it returns no loss
             """Move the entries in training, and now and then exchange some."""
             self.n_taken += 1
             group = self.param_groups[0]

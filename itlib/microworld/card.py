@@ -40,7 +40,7 @@ def measured() -> pd.DataFrame:
 
 def base_rows(values: pd.DataFrame) -> list[tuple[str, ...]]:
     """Return what identifies each base: parameters, tokens, optimiser, loss, minutes, gates, hash of the weights."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name in values:
         size, _, seed = name.partition("/seed-")
         record = json.loads(micro.read_pinned(f"{name}/pretraining.json"))

@@ -46,7 +46,7 @@ class StackedMuon(torch.optim.Optimizer):
             self.state[first]["momentum"] = torch.zeros(len(group["params"]), *first.shape)
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]  # it takes no closure
         """Move every matrix by its orthogonalised momentum; tall ones further, by the root of rows over columns."""
         for group in self.param_groups:
             matrices = group["params"]

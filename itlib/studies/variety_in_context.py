@@ -30,10 +30,10 @@ def in_context(model: str, base_seed: int, n_items: int) -> tuple[tuple[str, flo
     Families of which documents hold lists, and copying, are asked in the form of those documents. Of the others no
     document shows a list: they are asked in the same form under the name of the family.
     """
-    loaded = models.get(model).load(ModelSpec(model=model, base_seed=base_seed))
-    scores = gates.few_shot(*loaded, n_items) | {"copy": gates.skills(*loaded, n_items)["copy"]}
+    base, tokenizer = models.get(model).load(ModelSpec(model=model, base_seed=base_seed))
+    scores = gates.few_shot(base, tokenizer, n_items) | {"copy": gates.skills(base, tokenizer, n_items)["copy"]}
     for name in world.default_families():
-        scores.setdefault(name, _named_list(*loaded, name, n_items))
+        scores.setdefault(name, _named_list(base, tokenizer, name, n_items))
     return tuple((name, scores[name]) for name in world.default_families())
 
 

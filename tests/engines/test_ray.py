@@ -109,3 +109,23 @@ def test_a_node_that_dies_in_mid_grid_loses_and_repeats_no_stored_run(ray, tmp_p
     finally:
         ray.shutdown()
         cluster.shutdown()
+
+
+@pytest.mark.slow
+def test_one_run_over_two_nodes_gives_the_numbers_of_one_process(ray, tmp_path, monkeypatch):
+    """The run is a task; its two processes are in a placement group, one on each node."""
+    from ray.cluster_utils import Cluster
+
+    several = small.spec(trainer="transformers", n_train=32, parallel="ddp", processes=2, nodes=2)
+    (one,) = run_all([small.spec(trainer="transformers", n_train=32)], Store(tmp_path), engine="serial", progress=False)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster.add_node(num_cpus=1)
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    try:
+        (result,) = run_all([several], Store(tmp_path), engine="ray", progress=False)
+        assert result.status == "done", result.error
+        for mine, theirs in zip(one.curve, result.curve, strict=True):
+            assert theirs["loss"] == pytest.approx(mine["loss"], rel=1e-5)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
