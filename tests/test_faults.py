@@ -135,7 +135,9 @@ def test_folders_elsewhere_with_any_name_work(tmp_path, monkeypatch):
 
 
 PROGRAM = """
+import signal
 import small
+signal.signal(signal.SIGINT, signal.default_int_handler)  # one started in the background would ignore it
 from itlib.engines import run_all
 from itlib.store import Store
 specs = [small.spec(n_train=16, seed=seed, budget=40) for seed in range(6)]

@@ -47,7 +47,7 @@ def test_every_identity_field_moves_the_digest_and_paths_do_not():
     for name, value in flatten(RunSpec()).items():
         changed = not value if isinstance(value, bool) else moved[type(value)]
         same = digest(with_fields(RunSpec(), **{name: changed})) == digest(RunSpec())
-        assert same == (name in {"model_path", "data_path", "keep_weights", "activation_checkpointing"}), name
+        assert same == (name in {"model_path", "data_path", "keep_weights", "activation_checkpointing", "nodes"}), name
 
 
 def test_train_digest_ignores_evaluation_only():
