@@ -218,7 +218,7 @@ def _parquet(name: str, content: bytes) -> list[Record]:
         raise InputError(f"{name}: reading parquet needs pyarrow (pip install pyarrow)") from None
     try:
         rows = pyarrow.parquet.read_table(pyarrow.BufferReader(content)).to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError) as error:  # names of columns may be no text
         raise InputError(f"{name}: not a readable parquet file ({str(error).splitlines()[0]})") from None
     return [Record(number, row) for number, row in enumerate(rows, start=1)]
 

@@ -37,6 +37,7 @@ from itlib.train import SCHEDULES
 
 TARGETS = {"attention": ",".join(ATTENTION), "feedforward": ",".join(FEEDFORWARD), "qv": "q_proj,v_proj"}
 EDGE = "edge of the grid"
+MOST_DIGITS = 6
 Rates = Mapping[str, float]
 
 
@@ -88,6 +89,8 @@ def arm_fields(arm: str) -> dict[str, Any]:
     method = methods.get(name)
     fields: dict[str, Any] = {"method": name}
     numbers = [word for word in words if word.isdigit()]
+    if any(len(number) > MOST_DIGITS for number in numbers):
+        raise InputError(f"arm '{arm}': a number has at most {MOST_DIGITS} digits")
     counted = next((key for key in ("rank", "n_virtual_tokens") if key in method.reads), None)
     if len(numbers) != (counted is not None):
         wanted = f"one number, its {counted}" if counted else "no number"
