@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
         return options.command(options)
     except ItlibError as error:
-        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted; finished runs are stored, the same command continues", file=sys.stderr)
@@ -116,18 +116,15 @@ def _parser() -> argparse.ArgumentParser:
     new = add("new", _new, "write a new study that runs at once: module, claim, params, notebook and test")
     new.add_argument("study", metavar="STUDY", help="its name, such as 05_curriculum")
     benchmark = add("benchmark", _benchmark, "ask stored runs tasks of lm-evaluation-harness; add to a CSV of scores")
-    benchmark.add_argument("runs", nargs="+", metavar="RUN", help="key or digest of a stored run, tuned or not")
     benchmark.add_argument("--tasks", required=True, help="names of tasks, with commas between them: gsm8k,ifeval")
     benchmark.add_argument("--include", default="", metavar="FOLDER", help="your own task files; they can run code")
-    benchmark.add_argument("--limit", type=int, metavar="N", help="only the first N items of each task")
-    benchmark.add_argument("--out", required=True, metavar="CSV", help="where scores are added; the parameter scores")
-    benchmark.add_argument("--retrain", action="store_true", help="train runs again that kept no weights")
     meaning = add("semscore", _semscore, "compare what stored runs say with the right answers; add to a CSV of scores")
-    meaning.add_argument("runs", nargs="+", metavar="RUN", help="key or digest of a stored run, tuned or not")
     meaning.add_argument("--model", required=True, help="a sentence-embedding model: a folder, or org/name@revision")
-    meaning.add_argument("--limit", type=int, metavar="N", help="only the first N items of each family")
-    meaning.add_argument("--out", required=True, metavar="CSV", help="where scores are added; the parameter scores")
-    meaning.add_argument("--retrain", action="store_true", help="train runs again that kept no weights")
+    for command in (benchmark, meaning):
+        command.add_argument("runs", nargs="+", metavar="RUN", help="key or digest of a stored run, tuned or not")
+        command.add_argument("--limit", type=int, metavar="N", help="only the first N items of each task or family")
+        command.add_argument("--out", required=True, metavar="CSV", help="where scores are added; the parameter scores")
+        command.add_argument("--retrain", action="store_true", help="train runs again that kept no weights")
     for command in (status, listing, reproduce, figures, site, verify, cleaning, benchmark, meaning):
         command.add_argument("--results", default="", help="results folder (default: results/ of the project)")
     choose = add("select", _select, "select examples of a file and write them as JSONL, parquet and a dataset card")
@@ -495,7 +492,7 @@ def _semscore(options: argparse.Namespace) -> int:
 
 
 def _models_asked(options: argparse.Namespace) -> tuple[Store, list[RunSpec]]:
-    """Return the store and the runs that are asked, after everything that can be refused was."""
+    """Return the store and the runs that are asked; a limit or a file that cannot be is refused first."""
     from itlib import harness
 
     if options.limit is not None and options.limit < 1:

@@ -24,7 +24,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from itlib.errors import InputError
+from itlib.errors import InputError, ItlibError
 from itlib.files import write_atomic
 from itlib.theme import figure_of
 
@@ -105,12 +105,17 @@ def draw(call: Drawing) -> Figure:
     """Draw again.
 
     Raises:
-        InputError: The function is no drawing function of this package.
+        InputError: The function is no drawing function of this package, or cannot draw what it is given.
     """
     function = _of_package(call.function)
     if not getattr(function, "is_drawing", False):
         raise InputError(f"'{call.function}' is no drawing function of this package")
-    return figure_of(function(**call.arguments))
+    try:
+        return figure_of(function(**call.arguments))
+    except ItlibError:
+        raise
+    except Exception as error:  # arguments come from a file, and drawing functions trust theirs
+        raise InputError(f"'{call.function}' cannot draw what was kept ({type(error).__name__}: {error})") from error
 
 
 # ---- values to JSON and back --------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 """One training run over several processes, on one node or on several: a child of ``accelerate launch``.
 
 "ddp" keeps the whole model in every process and averages gradients; "fsdp" (FSDP2) keeps a share of weights, gradients
-and optimizer states in each, for models that one device cannot train. Both see the batches of a run with one process,
-cut into parts, and normalise the loss over the tokens of the whole batch; numbers differ in their last digits only.
+and optimizer states in each, for models that one device cannot train. Full fine-tuning is what needs it: other methods
+that ask for "fsdp" are resolved to "ddp", so that one setting serves all arms of a comparison. Both see the batches of
+a run with one process, cut into parts, and normalise the loss over the tokens of the whole batch; numbers differ in
+their last digits only.
 
 The child stores the trained weights, whole and as safetensors, in the store of the run. The run then goes on as one
 whose weights were there already: it is evaluated by one process on one device.
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 
 ONE, DDP, FSDP = "one", "ddp", "fsdp"
 PARALLEL = (ONE, DDP, FSDP)
+SHARDED = (
+    "full"  # the method whose gradients and optimizer states outgrow a device; others take ddp where fsdp is asked
+)
 JOB, OUTCOME, ERROR = "job.json", "outcome.json", "error-{}.txt"
 DRIVER = "ITLIB_DRIVER"  # tells a training process who waits for it
 _FSDP_FLAGS = (
@@ -82,10 +87,6 @@ def check_parallel(spec: RunSpec) -> None:
         (train.trainer == "loop", "parallel: our own loop is one process; set trainer: auto"),
         (train.rounds != "one", "parallel: training in rounds is one process; set parallel: one"),
         (spec.evaluate.n_probes, "parallel: a run that is measured on the way is one process; set n_probes: 0"),
-        (
-            train.parallel == FSDP and spec.tuning.method != "full",
-            f"parallel: fsdp is for method 'full'; '{spec.tuning.method}' trains few weights, so take ddp",
-        ),
         (train.parallel == FSDP and spec.base.quantization != "none", "parallel: fsdp takes no quantization"),
     ):
         if wrong:

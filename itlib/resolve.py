@@ -23,7 +23,7 @@ from itlib.objectives import check_objective, written_options
 from itlib.options import OPTION_SCORES
 from itlib.ordering import NEEDS_FAMILIES, NEEDS_SECOND_PART, ORDERS, kept_count
 from itlib.packing import KERNEL, TRIMMED
-from itlib.parallel import ONE, PARALLEL, check_parallel
+from itlib.parallel import DDP, FSDP, ONE, PARALLEL, SHARDED, check_parallel
 from itlib.probes import SPACINGS, probe_evaluation
 from itlib.registry import (
     Registry,
@@ -102,6 +102,8 @@ def resolve(spec: RunSpec) -> RunSpec:
         longest = f"max_length {data.max_length} and {spec.tuning.n_virtual_tokens} virtual tokens"
         raise InputError(f"n_virtual_tokens: {longest} are above the {context} positions that the model was built for")
     train = spec.train if data.n_train else replace(spec.train, parallel=ONE, processes=1, nodes=1)
+    if train.parallel == FSDP and spec.tuning.method != SHARDED:
+        train = replace(train, parallel=DDP)
     if train.trainer == "auto":
         small = encoder_decoder or models.get(base.model).parameters(base) <= LOOP_LIMIT
         ours = small and train.parallel == ONE

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from itlib import instruction_table, scores_file
+from itlib import figures, instruction_table, scores_file
 from itlib.claims import load_claim
 from itlib.declared import FOLDER
-from itlib.drawing import draw, read_drawing
+from itlib.drawing import draw, drawing_of, read_drawing, write_drawing
 from itlib.errors import InputError, RunError
 from itlib.methods import method_of
 from itlib.params import from_yaml, overrides, parse_overrides, schema
@@ -209,7 +209,9 @@ def targets(folder):
     """Return name to (seeds, words of its language, function of a folder and bytes)."""
     images = _images(folder)
     reference = {"environment": {}, "claims": [{"id": "L1", "verdict": "inconclusive"}], "frame": {"rows": 2}}
-    drawing = {"function": "itlib.figures.arms", "arguments": {"scores": {"frame": "x"}}, "metadata": {}}
+    scores = pd.DataFrame({"arm": ["a", "b"], "skill": ["x", "x"], "value": [0.25, 0.5]})
+    write_drawing(drawing_of(figures.arms(scores)), folder, {"study": "s"})
+    drawing = (folder / "drawing.json").read_bytes()
     claim = (FOLDER / "TOUR.yaml").read_bytes()
     return {
         "params": ([PARAMS], (b"budget: 0", b"seeds: [1, 1]"), from_file("p.yaml", from_yaml)),
@@ -228,7 +230,7 @@ def targets(folder):
         "resolved": ([f"{name}=1".encode() for name in FIELDS], tuple(name.encode() for name in FIELDS), _resolved),
         "arm": ([b"lora 16 attention", b"full embeddings", b"half level=layer", b"prompt 20"], (b"alpha=", b" "), _arm),
         "method": ([b"half\nlevel=layer", b"lora\ninner=orthonormal"], (b"\n", b"="), _method),
-        "drawing": ([json.dumps(drawing).encode()], (b"itlib.files.write_atomic", b"os.system"),
+        "drawing": ([drawing], (b"itlib.files.write_atomic", b"os.system"),
                     from_file("drawing.json", _drawing)),
         "report": ([b'{"files": {"frame.csv": "00"}}'], (), from_file("manifest.json", _report)),
         "reference": ([json.dumps(reference).encode()], (), from_file("r.json", read_reference)),

@@ -13,7 +13,6 @@ import pytest
 import small
 from safetensors.torch import load_file
 
-from itlib import parallel
 from itlib.errors import InputError, RunError
 from itlib.execute import execute, run_one
 from itlib.parallel import Part, command, train_apart
@@ -43,7 +42,7 @@ def spec(parallel="ddp", **fields):
         ({"parallel": "ddp", "processes": 2, "nodes": 4}, "nodes: 4 do not divide 2 processes"),
         ({"parallel": "ddp", "processes": 2, "trainer": "loop"}, "parallel: our own loop is one process"),
         ({"parallel": "ddp", "processes": 2, "n_probes": 2}, "parallel: a run that is measured on the way"),
-        ({"parallel": "fsdp", "processes": 2, "method": "lora"}, "parallel: fsdp is for method 'full'; 'lora'"),
+        ({"parallel": "fsdp", "processes": 2, "rounds": "persistent"}, "parallel: training in rounds is one process"),
     ],
 )
 def test_what_cannot_be_is_refused(fields, told):
@@ -57,6 +56,7 @@ def test_one_process_is_what_runs_were_before():
     assert plain.train.trainer == "loop" and digest(small.resolved(parallel="one", processes=1)) == digest(plain)
     assert spec().train.trainer == "transformers" and digest(spec()) != digest(spec("one"))
     assert digest(spec(nodes=2)) == digest(spec()), "where processes are moves no number"
+    assert spec("fsdp", method="lora") == spec("ddp", method="lora") != spec("fsdp")
     untuned = small.resolved(n_train=0, parallel="ddp", processes=2)
     assert digest(untuned) == digest(small.resolved(n_train=0))
 
@@ -224,7 +224,6 @@ def test_several_processes_never_share_a_worker_pool(tmp_path, monkeypatch):
     monkeypatch.setattr(process, "run_one", lambda run, *_, **__: called.append(run) or run)
     monkeypatch.setattr(process, "_pool", lambda *_: pytest.fail("a pool was made"))
     assert list(process.run_in_processes([spec()], Store(tmp_path), 2, False)) == [spec()] == called
-    assert parallel.ONE == "one"
 
 
 DIES = textwrap.dedent("""

@@ -66,7 +66,9 @@ class TunedArmsParams(StudyParams):
         False, help="computes activations again in the backward pass: less memory, same numbers"
     )
     parallel: str = param(
-        ONE, help="ddp or fsdp train one run in several processes; fsdp shards full fine-tuning", choices=PARALLEL
+        ONE,
+        help="ddp or fsdp train one run in several processes; fsdp shards full fine-tuning, others are ddp",
+        choices=PARALLEL,
     )
     processes: int = param(1, help="training processes of one run, each with a device of its own", minimum=1)
     nodes: int = param(1, help="machines they are spread over, in a Slurm job or a Ray cluster", minimum=1)
