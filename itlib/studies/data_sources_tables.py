@@ -27,15 +27,15 @@ COUNTED = (
 def skills(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the mean over seeds of every source and skill, and how many skills a single source wins.
 
-    Columns: ``source``, one per skill, ``mean`` (over skills), ``won`` (skills in which no other single source has a
-    higher mean; empty for the mix), ``seeds``.
+    Columns: ``source``, one per skill, ``mean`` (over skills), ``won`` (skills in which it gets anything right and
+    no other single source has a higher mean; empty for the mix), ``seeds``.
     """
     table = skill_table(frame)
     seeds = table.dropna().groupby("arm").size()
     means = table.groupby("arm", sort=False).mean()
     means = means[sorted(means.columns, key=CATEGORIES.index)]
     single = means.drop(MIX)
-    won = (single >= single.max() - 1e-12).sum(axis=1).astype(float)
+    won = ((single > 0) & (single >= single.max() - 1e-12)).sum(axis=1).astype(float)
     wide = means.assign(mean=means.mean(axis=1), won=won, seeds=seeds)
     wide["seeds"] = wide["seeds"].fillna(0).astype(int)
     return wide.rename_axis(columns=None).rename(index=_plain).rename_axis("source").reset_index()

@@ -216,8 +216,8 @@ def intervention(means: pd.DataFrame, runs: pd.DataFrame, *, score: str = "exact
             if column == "percent":
                 ax.plot(*zip(*PAPER, strict=True), "D", ms=4, mfc="none", mec=paper, mew=0.8)
                 ax.set_ylim(bottom=min(ax.get_ylim()[0], -41))
-                how = {"textcoords": "offset points", "ha": "center", "va": "top", "fontsize": 6}
-                ax.annotate("paper", (0.7, -33.2), (0, -4), **how, color=paper)
+                how = {"textcoords": "offset points", "ha": "center", "va": "bottom", "fontsize": 6}
+                ax.annotate("paper", (0.5, -13.7), (0, 4), **how, color=paper)
             ax.set(xlabel="singular value multiplied by", ylabel=f"change of {label}", xlim=(1.04, -0.04))
             ax.set_xticks([1, 0.7, 0.5, 0.3, 0], ["1", ".7", ".5", ".3", "0"])
             _end_labels(ax, ends)
