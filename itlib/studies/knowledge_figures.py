@@ -74,14 +74,16 @@ def shares(points: pd.DataFrame) -> np.ndarray:
     arms = list(dict.fromkeys(points["arm"]))
     titles = ("unshifted: first choice of the base", "marginal: second or third", "shifted: below")
     with themed():
-        axes = new_figure(TWO_COLUMN, 0.75 + 0.24 * len(arms)).subplots(1, len(SHIFTS), sharey=True)
+        axes = new_figure(TWO_COLUMN, 1.0 + 0.24 * len(arms)).subplots(1, len(SHIFTS), sharey=True)
         for ax, shift, title in zip(axes, SHIFTS, titles, strict=True):
             strips_by_arm(ax, points[points["shift"] == shift], arms)
             low, high = ax.get_ylim()
-            ax.plot(URIAL[shift], low - 0.25, "D", mfc="white", mec="black", ms=4, mew=0.8, clip_on=False)
+            (mark,) = ax.plot(URIAL[shift], low - 0.25, "D", mfc="white", mec="black", ms=4, mew=0.8, clip_on=False)
             ax.set_ylim(low, high)
             ax.set(title=title, xlabel="share of tokens")
             ax.margins(x=0.12)
+        told = "the paper's value (arXiv:2312.01552, a base with 7 billion parameters and its tuned twin)"
+        axes[0].figure.legend([mark], [told], loc="outside upper center")
     return axes
 
 
