@@ -34,7 +34,8 @@ GROWS: dict[str, dict[float, dict[str, Any]]] = {
     "parameters": {size: {"model": name, "base_seed": 0} for name, size in MODELS.items()},
     "items of a family": {n: {"n_eval": n, "n_reference": 0, "budget": 1} for n in (10, 20, 40, 80)},
     "phrasings of an item": {
-        n: {"n_eval_phrasings": n, "eval_phrasing_set": "observed", "n_reference": 0, "budget": 1} for n in (2, 4, 8, 16)
+        n: {"n_eval_phrasings": n, "eval_phrasing_set": "observed", "n_reference": 0, "budget": 1}
+        for n in (2, 4, 8, 16)
     },
     "runs in a batch": {n: {"runs": n, "budget": 10} for n in (1, 2, 4, 8, 16)},
 }
@@ -62,7 +63,8 @@ def point(how: dict[str, Any]) -> None:
     specs = [resolve(with_fields(RunSpec(), seed=seed, **(SAME | how))) for seed in range(runs)]
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
-        run_one(resolve(with_fields(specs[0], budget=1, budget_unit="steps", n_eval=1)), store)  # loads what is loaded once
+        small = with_fields(specs[0], budget=1, budget_unit="steps", n_eval=1)
+        run_one(resolve(small), store)  # loads what is loaded once
         began = time.perf_counter()
         results = [run_one(spec, store) for spec in specs]
         seconds = time.perf_counter() - began
@@ -113,12 +115,11 @@ def main() -> int:
         for _ in range(given.repetitions)
     ]
     found = []
-    print("# What time and memory grow with\n\n| grows | from | to | seconds | slope | MiB | slope |\n|---|---|---|---|---|---|---|")
+    print("# What time and memory grow with\n\n| grows | from | to | seconds | slope | MiB | slope |")
+    print("|---|---|---|---|---|---|---|")
     for name, sizes in grows.items():
         at = list(sizes)
-        seconds, memory = (
-            [statistics.median(one[name][size][k] for one in rounds) for size in at] for k in (0, 1)
-        )
+        seconds, memory = ([statistics.median(one[name][size][k] for one in rounds) for size in at] for k in (0, 1))
         row = {"grows": name, "sizes": at, "seconds": seconds, "mebibytes": memory}
         row |= {"slope": slope(at, seconds), "memory_slope": slope(at, memory), "rounds": [one[name] for one in rounds]}
         found.append(row)

@@ -30,7 +30,8 @@ def block(project: Path) -> str:
         "",
         _image("Every judged claim: distance from its margin towards what is claimed", "forest"),
         "",
-        "To the right of the line is what the paper says; the unit is the smallest effect that its seeds could find.",
+        "To the right of the line is what the paper says; the unit is the smallest effect that its seeds could find. "
+        "Where no two seeds differ there is no such unit, and no row.",
         "",
         _image("Both sides where papers disagree", "disagreements"),
     ]
