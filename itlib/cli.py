@@ -43,7 +43,11 @@ KINDS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        if not arguments:
+            _parser().print_help()
+            return InputError.exit_code
         options = _parser().parse_args(arguments)
         return options.command(options)
     except ItlibError as error:
@@ -96,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     add_for_params("explain", _explain, explain)
     status = add("status", _status, "show what the store holds and what failed")
     listing = add("list", _list, "list components, studies or stored runs")
-    listing.add_argument("kind", choices=KINDS)
+    listing.add_argument("kind", choices=KINDS, metavar="|".join(KINDS))
     reproduce = add("reproduce", _reproduce, "run the studies of a profile; print figures, tables and verdicts")
     reproduce.add_argument("study", nargs="?", help="one study, such as 01_data_scaling")
     reproduce.add_argument("--profile", default="cpu", help="smoke, cpu, gpu-micro, gpu or paper")

@@ -124,12 +124,19 @@ def parse_text_list(text: str, *, where: str) -> list[Any]:
     return value
 
 
+def _meant(path: Path) -> str:
+    """Return the file that was meant: one beside it, or, of the bare name of a study, its params for the CPU."""
+    folder = Path("params/cpu") if path.parent == Path(".") else path.parent
+    beside = sorted(str(item) for item in folder.glob("*.y*ml")) if folder.is_dir() else []
+    begun = [name for name in beside if Path(name).name.startswith(path.stem)]
+    return did_you_mean(begun[0], begun) if begun else did_you_mean(str(path), beside)
+
+
 def _read(path: Path) -> str:
     if path.is_dir():
         raise InputError(f"{path}: is a folder; a YAML file would be right")
     if not path.exists():
-        siblings = [str(item) for item in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-        raise InputError(f"{path}: no such file{did_you_mean(str(path), siblings)}")
+        raise InputError(f"{path}: no such file{_meant(path)}")
     if not path.is_file():
         raise InputError(f"{path}: not a regular file")
     try:

@@ -242,3 +242,28 @@ def test_notes_are_printed_once_and_a_grid_and_a_study_share_the_engine(tmp_path
     captured = capsys.readouterr()
     assert captured.err.count("n_eval: text '2' read as 2") == 1
     assert "01_data_scaling: 4 runs: 4 done" in captured.out and "g: 1 runs: 1 done" in captured.out
+
+
+def test_without_a_command_the_commands_are_listed(capsys):
+    assert main([]) != 0
+    shown = capsys.readouterr().out
+    assert "reproduce" in shown and "verify" in shown
+
+
+def test_a_kind_that_is_missing_is_named_with_its_choices(capsys):
+    assert main(["list"]) != 0
+    assert "families|models" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("01_data_scaling", "params/cpu/01_data_scaling.yaml"),
+        ("params/cpu/04_lora.yaml", "params/cpu/04_lora_vs_full.yaml"),
+        ("params/smoke/02_data_selektion.yaml", "params/smoke/02_data_selection.yaml"),
+    ],
+)
+def test_a_file_that_is_not_there_is_named_with_the_one_that_was_meant(given, meant, capsys, monkeypatch):
+    monkeypatch.chdir(project_root())
+    assert main(["run", given]) != 0
+    assert capsys.readouterr().err.strip() == f"error: {given}: no such file (did you mean '{meant}'?)"
