@@ -83,4 +83,19 @@ def _device_name() -> str:
 
     if torch.cuda.is_available():
         return torch.cuda.get_device_name(0)
-    return f"{platform.processor() or platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+    kind = f"{platform.processor() or platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+    return ", ".join([kind, *_processor()])
+
+
+def _processor() -> list[str]:
+    """Return vendor, family and model of the processor where they are told: libraries choose their code by them.
+
+    Two processors with the same widest instructions can differ in the last bits of a product.
+    """
+    with contextlib.suppress(OSError):
+        lines = (line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines())
+        told = {name.strip(): value.strip() for name, _, value in reversed(list(lines))}  # the first processor's
+        found = [told.get(name, "") for name in ("vendor_id", "cpu family", "model")]
+        if all(found):
+            return ["{} {}/{}".format(*found)]
+    return []
