@@ -1,5 +1,9 @@
 """Ray decides where runs happen, and a node that dies costs time alone."""
 
+import contextlib
+import os
+import signal
+import subprocess
 import sys
 import time
 
@@ -8,6 +12,8 @@ import small
 
 from itlib.engines import run_all
 from itlib.errors import InputError
+from itlib.frame import run_frame
+from itlib.resolve import resolve
 from itlib.store import Store
 
 SPECS = [small.spec(n_train=8, seed=seed, learning_rate=rate) for seed in (0, 1) for rate in (1e-3, 5e-3)]
@@ -53,7 +59,6 @@ def test_tasks_give_the_same_bits_in_the_order_asked(ray, reference, tmp_path):
 
 def test_a_worker_that_dies_every_time_is_a_failed_row(ray, tmp_path, monkeypatch):
     from itlib.engines.ray import _result
-    from itlib.resolve import resolve
 
     def dead(task):
         raise ray.exceptions.WorkerCrashedError
@@ -95,7 +100,6 @@ def test_a_node_that_dies_in_mid_grid_loses_and_repeats_no_stored_run(ray, tmp_p
     root, seen = tmp_path / "ray", {}
     try:
         from itlib.engines.ray import run_on_ray
-        from itlib.resolve import resolve
 
         results = {}
         for number, result in enumerate(run_on_ray([resolve(s) for s in specs], Store(root), 0, False)):
@@ -129,3 +133,107 @@ def test_one_run_over_two_nodes_gives_the_numbers_of_one_process(ray, tmp_path, 
     finally:
         ray.shutdown()
         cluster.shutdown()
+
+
+GRID = [small.spec(n_train=16, seed=seed, budget=40) for seed in range(8)]
+DRIVER = """
+import sys
+sys.path.insert(0, {tests!r})
+import small
+from itlib.engines import run_all
+from itlib.store import Store
+from pathlib import Path
+specs = [small.spec(n_train=16, seed=seed, budget=40) for seed in range(8)]
+run_all(specs, Store(Path({store!r})), engine="ray", progress=False)
+"""
+
+
+@pytest.fixture
+def two_nodes(ray, monkeypatch):
+    """A cluster of two nodes with a core each, found through the environment as a user's is."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster.add_node(num_cpus=1)
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def table(specs, store):
+    """The frame of a grid as bytes, everything read from the store."""
+    results = run_all(specs, store, engine="stored", progress=False)
+    assert {result.status for result in results} == {"done"}
+    return run_frame(results).to_csv(index=False).encode()
+
+
+def serial_table(tmp_path):
+    store = Store(tmp_path / "serial")
+    run_all(GRID, store, engine="serial", progress=False)
+    return table(GRID, store)
+
+
+def driver(tmp_path, root):
+    script = tmp_path / "driver.py"
+    script.write_text(DRIVER.format(tests=os.path.dirname(small.__file__), store=str(root)))
+    return subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+def wait_for(root, n, process):
+    deadline = time.monotonic() + 240
+    while len(stored(root)) < n:
+        assert process.poll() is None and time.monotonic() < deadline, "the driver ended early"
+        time.sleep(0.05)
+
+
+def workers_at_work():
+    """Processes of Ray that execute a run."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if "ray::run_one" in open(f"/proc/{pid}/cmdline").read().replace("\0", " "):
+                found.append(int(pid))
+    return found
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_in_mid_grid_costs_no_run(two_nodes, tmp_path):
+    root = tmp_path / "ray"
+    process = driver(tmp_path, root)
+    wait_for(root, 2, process)
+    while not (victims := workers_at_work()):
+        assert process.poll() is None, "the grid was over before a worker was found"
+        time.sleep(0.01)
+    seen = stored(root)
+    os.kill(victims[0], signal.SIGKILL)
+    assert process.wait(timeout=300) == 0
+    assert seen.items() <= stored(root).items() and len(stored(root)) == len(GRID)
+    assert table(GRID, Store(root)) == serial_table(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_killed_is_started_again_and_goes_on(two_nodes, tmp_path):
+    root = tmp_path / "ray"
+    process = driver(tmp_path, root)
+    wait_for(root, 2, process)
+    process.kill()
+    process.wait()
+    seen = stored(root)
+    assert 2 <= len(seen) < len(GRID)
+    assert driver(tmp_path, root).wait(timeout=300) == 0
+    assert seen.items() <= stored(root).items() and len(stored(root)) == len(GRID)
+    assert table(GRID, Store(root)) == serial_table(tmp_path)
+
+
+@pytest.mark.slow
+def test_two_drivers_on_one_grid_leave_one_result_a_run(two_nodes, tmp_path):
+    """Both may compute a run; the first complete write stays, and nothing is left half written."""
+    root = tmp_path / "ray"
+    both = [driver(tmp_path, root), driver(tmp_path, root)]
+    wait_for(root, 2, both[0])
+    seen = stored(root)
+    assert [process.wait(timeout=300) for process in both] == [0, 0]
+    assert seen.items() <= stored(root).items() and len(stored(root)) == len(GRID)
+    assert not list((root / "runs").rglob("*.tmp*"))
+    assert table(GRID, Store(root)) == serial_table(tmp_path)
