@@ -285,7 +285,7 @@ def _figures(options: argparse.Namespace) -> int:
     folders = redraw.reports(root, options.profile)
     if not folders:
         raise InputError(f"{_shown(root / options.profile)}: no finished report here; run a study first")
-    drawn = [item for folder in folders for item in redraw.redraw(folder)]
+    drawn = redraw.redraw_all(folders)
     pages: list[Path] = []
     for profile in dict.fromkeys(folder.parent for folder in folders) if options.sheet else ():
         images = [item.report / "figures" / f"{item.name}.png" for item in drawn if item.report.parent == profile]

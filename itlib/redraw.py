@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,24 @@ class Redrawn:
 def reports(root: Path, profile: str = "") -> list[Path]:
     """Return the folders of finished reports below a results folder, sorted; ``profile`` "" takes all profiles."""
     return sorted(path.parent for path in root.glob(f"{profile or '*'}/*/manifest.json"))
+
+
+def redraw_all(folders: Sequence[Path]) -> list[Redrawn]:
+    """Draw every figure of these reports again, a report in a process of its own, as many at once as there are cores.
+
+    Raises:
+        InputError: As ``redraw``.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if min(cores, len(folders)) == 1:
+        return [item for folder in folders for item in redraw(folder)]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(cores, len(folders)), mp_context=context) as pool:
+        return [item for found in pool.map(_redrawn, folders) for item in found]
+
+
+def _redrawn(folder: Path) -> list[Redrawn]:
+    return list(redraw(folder))
 
 
 def redraw(report: Path) -> Iterator[Redrawn]:
