@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 KERNEL = "packed"
 TRIMMED = "trimmed"
+BLOCK = 128  # queries of a row whose scores are written down at once: no later key is looked at, and they fit a cache
+WHOLE = 256  # models that read no longer rows, the embedded ones among them, have their rows taken whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,8 +170,17 @@ def _attention(
 
     queries, keys, values = laid_out(query), laid_out(key), laid_out(value)
     scale = size**-0.5 if scaling is None else scaling
-    scores = rectangle.future.to(query.dtype).expand(len(queries), -1, -1).baddbmm(queries, keys.mT, alpha=scale)
-    weights = torch.nn.functional.dropout(scores.softmax(-1), p=dropout, training=module.training)
-    mixed = (weights @ values).view(rectangle.n_rows, n_heads, rectangle.longest, size)
+    future = rectangle.future.to(query.dtype)
+
+    def attended(first: int, end: int) -> torch.Tensor:
+        hidden = future[first:end, :end].expand(len(queries), -1, -1)
+        scores = hidden.baddbmm(queries[:, first:end], keys[:, :end].mT, alpha=scale)
+        weights = torch.nn.functional.dropout(scores.softmax(-1), p=dropout, training=module.training)
+        return weights @ values[:, :end]
+
+    cut = BLOCK if getattr(module.config, "max_position_embeddings", 0) > WHOLE else rectangle.longest
+    starts = range(0, rectangle.longest, cut)
+    mixed = torch.cat([attended(first, min(first + cut, rectangle.longest)) for first in starts], dim=1)
+    mixed = mixed.view(rectangle.n_rows, n_heads, rectangle.longest, size)
     flat = mixed.transpose(1, 2).reshape(-1, n_heads * size).index_select(0, rectangle.place_of)
     return flat.view(1, -1, n_heads, size), None

@@ -6,6 +6,7 @@ import tiny
 import torch
 
 from itlib.batching import micro_batches
+from itlib.microworld.tokenizer import MAX_LENGTH as WORLD_CONTEXT
 from itlib.packing import KERNEL, TRIMMED, is_packed, is_trimmed, keeps_rows_apart, packed, register_kernel, trim
 from itlib.registry import methods
 from itlib.spec import MethodSpec, TrainSpec
@@ -140,3 +141,34 @@ def test_the_check_of_an_architecture_can_fail(monkeypatch):
 
     monkeypatch.setattr(model, "forward", forgetful)
     assert not keeps_rows_apart(model)
+
+
+@both
+@pytest.mark.parametrize("block", [1, 3, 8])
+def test_rows_longer_than_a_block_get_the_same_logits_and_the_same_training(kernel, block, monkeypatch):
+    rows, spec = tiny.rows(24), TrainSpec(budget=3, batch_size=8, learning_rate=1e-2)
+    ends = []
+    for size in (10_000, block):
+        monkeypatch.setattr("itlib.packing.BLOCK", size)
+        model = packing(kernel, max_position_embeddings=512)
+        with torch.no_grad():
+            before = response_logits(model, rows, pad_id=0)[0]
+        trace = train(model, rows, spec, seed=0, pad_id=0, dtype="float32")
+        ends.append((before, trace.curve[-1]["loss"], [p.detach().clone() for p in model.parameters()]))
+    (whole, whole_loss, whole_weights), (cut, cut_loss, cut_weights) = ends
+    assert max(len(row.input_ids) for row in rows) > block
+    assert torch.allclose(whole, cut, atol=2e-5) and cut_loss == pytest.approx(whole_loss, rel=1e-5)
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(whole_weights, cut_weights, strict=True))
+
+
+def test_rows_of_the_embedded_models_are_taken_whole(monkeypatch):
+    """Their stored numbers do not depend on how rows of others are cut."""
+    from itlib.packing import WHOLE
+
+    rows, found = tiny.rows(12), []
+    for size in (1, 10_000):
+        monkeypatch.setattr("itlib.packing.BLOCK", size)
+        with torch.no_grad():
+            found.append(response_logits(packing(max_position_embeddings=WHOLE), rows, pad_id=0)[0])
+    assert torch.equal(*found)
+    assert WORLD_CONTEXT <= WHOLE

@@ -66,4 +66,4 @@ class HubModel:
         return snapshot(model.model_path, model.model_revision, kind="model", allow=MODEL_FILES, ignore=("*/*",))
 
 
-models.register("hub", version=1)(HubModel())
+models.register("hub", version=2)(HubModel())

@@ -107,4 +107,4 @@ class LocalModel:
         return adapter_fingerprint(folder, found)
 
 
-models.register("local", version=1)(LocalModel())
+models.register("local", version=2)(LocalModel())
