@@ -82,19 +82,25 @@ def slope(sizes: list[float], values: list[float]) -> float:
 def draw(found: list[dict[str, Any]], path: Path) -> None:
     """Plot seconds, and memory beside them, against what grows."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullLocator
 
     from itlib.theme import themed
 
     with themed():
-        fig, axes = plt.subplots(2, len(found), figsize=(2.1 * len(found), 4.2), sharey="row", layout="constrained")
-        for column, row in zip(axes.T, found, strict=True):
-            for ax, key, name in zip(column, ("seconds", "mebibytes"), ("seconds", "peak MiB"), strict=True):
-                ax.loglog(row["sizes"], row[key], marker="o", markersize=4)
-                ax.set_title(f"slope {row['slope' if key == 'seconds' else 'memory_slope']:.2f}", fontsize=9)
-                ax.minorticks_off()
-                if ax in axes[:, 0]:
-                    ax.set_ylabel(name)
-            column[1].set_xlabel(row["grows"])
+        fig, axes = plt.subplots(2, len(found), figsize=(1.7 * len(found), 3.6), sharey="row", layout="constrained")
+        for (time_ax, memory_ax), row in zip(axes.T, found, strict=True):
+            ends = [row["sizes"][0], row["sizes"][-1]]
+            time_ax.loglog(row["sizes"], row["seconds"], marker="o", markersize=3)
+            time_ax.set_title(f"slope {row['slope']:.2f}")
+            memory_ax.semilogx(row["sizes"], row["mebibytes"], marker="o", markersize=3)
+            memory_ax.set(xlabel=row["grows"], ylim=(0, None))
+            for ax in (time_ax, memory_ax):
+                ax.xaxis.set_minor_locator(NullLocator())
+                ax.set_xticks(ends, [f"{size:,}" for size in ends])
+            time_ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            time_ax.yaxis.set_major_formatter("{x:g}")
+        axes[0, 0].set_ylabel("seconds")
+        axes[1, 0].set_ylabel("peak MiB")
         path.parent.mkdir(parents=True, exist_ok=True)
         fig.savefig(path)
 

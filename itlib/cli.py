@@ -12,6 +12,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,7 +27,7 @@ from itlib.batch import (
     run_grid,
     run_study,
 )
-from itlib.engines import ENGINES, plan
+from itlib.engines import ENGINES, plan, spread
 from itlib.errors import InputError, ItlibError
 from itlib.params import markdown_table, parse_overrides, schema
 from itlib.scores_file import append
@@ -285,7 +286,7 @@ def _figures(options: argparse.Namespace) -> int:
     folders = redraw.reports(root, options.profile)
     if not folders:
         raise InputError(f"{_shown(root / options.profile)}: no finished report here; run a study first")
-    drawn = redraw.redraw_all(folders)
+    drawn = list(chain.from_iterable(spread(redraw.redraw, [(folder,) for folder in folders], engine="process")))
     pages: list[Path] = []
     for profile in dict.fromkeys(folder.parent for folder in folders) if options.sheet else ():
         images = [item.report / "figures" / f"{item.name}.png" for item in drawn if item.report.parent == profile]

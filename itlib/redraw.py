@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import re
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,25 +31,7 @@ def reports(root: Path, profile: str = "") -> list[Path]:
     return sorted(path.parent for path in root.glob(f"{profile or '*'}/*/manifest.json"))
 
 
-def redraw_all(folders: Sequence[Path]) -> list[Redrawn]:
-    """Draw every figure of these reports again, a report in a process of its own, as many at once as there are cores.
-
-    Raises:
-        InputError: As ``redraw``.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if min(cores, len(folders)) == 1:
-        return [item for folder in folders for item in redraw(folder)]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(cores, len(folders)), mp_context=context) as pool:
-        return [item for found in pool.map(_redrawn, folders) for item in found]
-
-
-def _redrawn(folder: Path) -> list[Redrawn]:
-    return list(redraw(folder))
-
-
-def redraw(report: Path) -> Iterator[Redrawn]:
+def redraw(report: Path) -> list[Redrawn]:
     """Draw every figure of a report again and write its images; the manifest then names the new hashes.
 
     Raises:
@@ -65,6 +43,7 @@ def redraw(report: Path) -> Iterator[Redrawn]:
         files = manifest["files"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{manifest_path}: is no manifest ({type(error).__name__})") from None
+    found = []
     for place in sorted((report / "drawings").glob(f"*/{FILE}")):
         name = place.parent.name
         call, metadata = read_drawing(place.parent)
@@ -72,9 +51,10 @@ def redraw(report: Path) -> Iterator[Redrawn]:
         hashes = {path.relative_to(report).as_posix(): sha256_file(path) for path in paths}
         changed = tuple(path for path, value in hashes.items() if files.get(path) != value)
         files |= hashes
-        yield Redrawn(report, name, changed)
+        found.append(Redrawn(report, name, changed))
     content = json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False)
     write_atomic(manifest_path, (content + "\n").encode())
+    return found
 
 
 def trace(path: Path) -> dict[str, Any]:

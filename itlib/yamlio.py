@@ -129,7 +129,7 @@ def _meant(path: Path) -> str:
     folder = Path("params/cpu") if path.parent == Path(".") else path.parent
     beside = sorted(str(item) for item in folder.glob("*.y*ml")) if folder.is_dir() else []
     begun = [name for name in beside if Path(name).name.startswith(path.stem)]
-    return did_you_mean(begun[0], begun) if begun else did_you_mean(str(path), beside)
+    return did_you_mean(str(path), begun or beside)
 
 
 def _read(path: Path) -> str:

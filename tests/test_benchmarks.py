@@ -31,3 +31,15 @@ def test_a_benchmark_runs_and_writes_its_figures(name, tmp_path):
     outcomes = [row["outcome"] for part in found for row in part.get("targets", part.get("rows", []))]
     assert outcomes and set(outcomes) <= {"met", "missed"}
     assert "| met |" in done.stdout or "| missed |" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_cost_model_has_a_slope_for_everything_that_grows(tmp_path):
+    file, figure = tmp_path / "found.json", tmp_path / "cost.png"
+    command = [sys.executable, "benchmarks/cost_model.py", "--quick", "--repetitions", "1", "--json", str(file)]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([*command, "--figure", str(figure)], cwd=project_root(), env=environment, timeout=500)
+    assert done.returncode == 0 and figure.stat().st_size
+    rows = {row["grows"]: row for row in json.loads(file.read_text())}
+    assert len(rows) == 6 and all(min(row["seconds"] + row["mebibytes"]) > 0 for row in rows.values())
+    assert rows["steps of 32 examples"]["slope"] > 0
