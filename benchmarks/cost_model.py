@@ -93,14 +93,15 @@ def draw(found: list[dict[str, Any]], path: Path) -> None:
             time_ax.loglog(row["sizes"], row["seconds"], marker="o", markersize=3)
             time_ax.set_title(f"slope {row['slope']:.2f}")
             memory_ax.semilogx(row["sizes"], row["mebibytes"], marker="o", markersize=3)
-            memory_ax.set(xlabel=row["grows"], ylim=(0, None))
+            memory_ax.set(xlabel=row["grows"])
             for ax in (time_ax, memory_ax):
                 ax.xaxis.set_minor_locator(NullLocator())
                 ax.set_xticks(ends, [f"{size:,}" for size in ends])
             time_ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             time_ax.yaxis.set_major_formatter("{x:g}")
+            time_ax.yaxis.set_minor_locator(NullLocator())
         axes[0, 0].set_ylabel("seconds")
-        axes[1, 0].set_ylabel("peak MiB")
+        axes[1, 0].set(ylabel="peak MiB", ylim=(0, 1.1 * max(max(row["mebibytes"]) for row in found)))
         path.parent.mkdir(parents=True, exist_ok=True)
         fig.savefig(path)
 
