@@ -15,6 +15,7 @@ TORCH_ARGS ?=
 LOCK_ARGS ?= --extra-index-url https://download.pytorch.org/whl/cpu
 
 TEST_WORKERS ?= 2
+BENCH_STUDIES = $(patsubst %,params/cpu/%.yaml,01_data_scaling 02_data_selection 03_robustness 04_lora_vs_full)
 
 BIN := .venv/bin
 STAMP := .venv/installed
@@ -71,13 +72,15 @@ verify: setup ## hashes, verdicts and dates of the reports of PROFILE, and the c
 	$(OFFLINE) $(BIN)/itlib verify --profile $(PROFILE)
 
 # Alone on the machine, please. DATA and DATA_MODEL name a file of instructions and a model for the part on real rows.
-bench: setup ## ratios to public trainers, harness and loops, and what a user waits for; JSON in results/bench
+bench: setup ## ratios to public trainers, harness and loops, and what a user waits for, what costs grow with; JSON in results/bench
 	$(OFFLINE) $(BIN)/python benchmarks/fine_tuning.py --json results/bench/fine_tuning.json
 	$(OFFLINE) $(BIN)/python benchmarks/evaluation.py --json results/bench/evaluation.json
 	$(OFFLINE) $(BIN)/python benchmarks/scoring.py --json results/bench/scoring.json
 	$(OFFLINE) $(BIN)/python benchmarks/workers.py --repetitions 3 --json results/bench/workers.json
 	$(OFFLINE) $(BIN)/python benchmarks/waiting.py --json results/bench/waiting.json
 	$(OFFLINE) $(BIN)/python benchmarks/status.py --json results/bench/status.json
+	$(OFFLINE) $(BIN)/python benchmarks/cost_model.py --repetitions 3 --json results/bench/cost_model.json --figure results/bench/cost_model.png
+	$(OFFLINE) $(BIN)/python benchmarks/where_time_goes.py $(BENCH_STUDIES) --json results/bench/where_time_goes.json
 	$(if $(DATA),$(OFFLINE) $(BIN)/python benchmarks/fine_tuning.py --max-length 512 --model $(DATA_MODEL) --data $(DATA) --json results/bench/fine_tuning_rows.json)
 	$(if $(DATA),$(OFFLINE) $(BIN)/python benchmarks/scoring.py --max-length 512 --model $(DATA_MODEL) --data $(DATA) --json results/bench/scoring_rows.json)
 

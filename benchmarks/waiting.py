@@ -2,11 +2,13 @@
 
 Run it as ``python benchmarks/waiting.py [--figures PROFILE] [--headlines PROFILE] [--repetitions N] [--json F]``.
 Medians of seconds of whole processes. Figures need reports of the profile in the results folder; headlines compute the
-four first notebooks of the studies in an empty results folder, and then again, with every run stored.
+four first notebooks of the studies in an empty results folder, and then again, with every run stored; beside the times
+stands what ``itlib plan --probe`` had expected of the runs.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import subprocess
@@ -61,14 +63,25 @@ def first_run() -> float:
     return waited
 
 
-def headlines(profile: str, folder: str) -> float:
+def headline(profile: str, study: str, folder: str, *, task: Sequence[str] = ("run",)) -> list[str]:
+    """Return the command of one headline notebook, its results in a folder; ``task`` is the command before the file."""
+    command = [sys.executable, "-m", "itlib", *task, f"params/{profile}/{study}.yaml", "-p", "results", folder]
+    return command + [word for change in HEADLINES[study] for word in ("-p", *change.split("=", 1))]
+
+
+def headlines(profile: str, folder: str) -> dict[str, float]:
     """Return the seconds of the four headline notebooks in a results folder."""
-    total = 0.0
-    for study, changes in HEADLINES.items():
-        command = [sys.executable, "-m", "itlib", "run", f"params/{profile}/{study}.yaml"]
-        command += [word for change in changes for word in ("-p", *change.split("=", 1))]
-        total += seconds(command, ITLIB_RESULTS=folder)
-    return total
+    return {study: seconds(headline(profile, study, folder)) for study in HEADLINES}
+
+
+def planned(profile: str, study: str) -> float:
+    """Return the seconds that a plan expects of the runs of one headline, after its probe in a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = headline(profile, study, folder, task=("plan", "--probe", "--json"))
+        done = subprocess.run(command, cwd=project_root(), capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr[-500:])
+    return json.loads(done.stdout)[0]["estimate"]["wall_seconds"]
 
 
 def row(what: str, measure: Callable[[], float], target: float, repetitions: int) -> dict[str, Any]:
@@ -95,11 +108,20 @@ def main() -> int:
     if given.figures:
         command = [sys.executable, "-m", "itlib", "figures", "--profile", given.figures]
         found.append(row("all figures again", lambda: seconds(command), 60, 1))
+    plans = []
     if given.headlines:
         with tempfile.TemporaryDirectory() as folder:
-            found.append(row("four headlines, cold", lambda: headlines(given.headlines, folder), 28 * 60, 1))
-            found.append(row("four headlines, warm", lambda: headlines(given.headlines, folder), 60, 1))
-    write(given.json, [{"machine": machine(given.threads), "rows": found}])
+            cold, warm = (headlines(given.headlines, folder) for _ in ("cold", "warm"))
+        found.append(row("four headlines, cold", lambda: sum(cold.values()), 28 * 60, 1))
+        found.append(row("four headlines, warm", lambda: sum(warm.values()), 60, 1))
+        print("\n| headline | planned after a probe, s | cold, s | planned / cold | .75 to 1.25 | warm, s |")
+        print("|---|---|---|---|---|---|")
+        for study, took in cold.items():
+            ratio = (expected := planned(given.headlines, study)) / took
+            said = "met" if 0.75 <= ratio <= 1.25 else "missed"
+            print(f"| {study} | {expected:.0f} | {took:.0f} | {ratio:.2f} | {said} | {warm[study]:.1f} |", flush=True)
+            plans.append({"study": study, "planned": expected, "cold": took, "warm": warm[study], "outcome": said})
+    write(given.json, [{"machine": machine(given.threads), "rows": found, "plans": plans}])
     return 0
 
 

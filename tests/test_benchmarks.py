@@ -43,3 +43,17 @@ def test_the_cost_model_has_a_slope_for_everything_that_grows(tmp_path):
     rows = {row["grows"]: row for row in json.loads(file.read_text())}
     assert len(rows) == 6 and all(min(row["seconds"] + row["mebibytes"]) > 0 for row in rows.values())
     assert rows["steps of 32 examples"]["slope"] > 0
+
+
+@pytest.mark.slow
+def test_where_time_goes_adds_up(tmp_path):
+    file = tmp_path / "found.json"
+    params = ["params/smoke/01_data_scaling.yaml", "params/smoke/02_data_selection.yaml"]
+    command = [sys.executable, "benchmarks/where_time_goes.py", *params, "--runs", "4", "--json", str(file)]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    assert subprocess.run(command, cwd=project_root(), env=environment, timeout=500).returncode == 0
+    scaling, selection = json.loads(file.read_text())[0]["studies"]
+    for row in (scaling, selection):
+        assert sum(row["shares"].values()) == pytest.approx(1)
+        assert min(row["shares"][name] for name in ("forward", "backward", "evaluation", "load the base")) > 0
+    assert scaling["shares"]["scores of selectors"] < 0.01 < selection["shares"]["scores of selectors"]

@@ -97,7 +97,7 @@ def test_latex_compiles_in_a_minimal_document(tmp_path):
     """With every character that LaTeX reads as its own, in cells, names of columns and the caption."""
     hostile = r"a_b % c & d # e $ f { g } h ~ i ^ j \ k < l > m | n"
     frame = pd.DataFrame({"plain": [hostile, "x"], hostile: [0.5, None], "interval": [(0.1, -0.2), (1e-9, 2.0)]})
-    tables.write_table(frame, tmp_path, "wide", hostile)
+    tables.write_table(frame, tmp_path, "wide", caption=hostile)
     table = (tmp_path / "wide.tex").read_text()
     body = f"\\begin{{table}}\n{table}\\end{{table}}\n"
     (tmp_path / "paper.tex").write_text(DOCUMENT % body)
