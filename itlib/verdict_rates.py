@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ from itlib.selected import difference
 from itlib.spec import stream
 from itlib.stats import equivalence_power, smallest_detectable_effect
 
+AT_ONCE = 50  # invented studies in one frame
 POWER = 0.8  # what smallest detectable effects and plans promise
 TRUTHS = ("border", "planted", "against")
 VERDICTS = ("reproduced", "contradicted", "inconclusive", "not_run")
@@ -133,8 +134,7 @@ def rates(cell: Cell, groups: list[np.ndarray], draws: int, seed: int) -> dict[s
     """
     rng = stream(seed, f"verdicts {cell}")
     claim, effect = planted(cell, pair_sd(groups))
-    counts = Counter(judged(claim, study(groups, cell.n_seeds, effect, rng)) for _ in range(draws))
-    return {verdict: counts[verdict] / draws for verdict in VERDICTS}
+    return _shares(claim, effect, cell.n_seeds, [pairs(groups, cell.n_seeds, rng) for _ in range(draws)])
 
 
 def normal_rates(cell: Cell, parts: pd.DataFrame, sizes: tuple[int, int], draws: int, seed: int) -> dict[str, float]:
@@ -150,11 +150,15 @@ def normal_rates(cell: Cell, parts: pd.DataFrame, sizes: tuple[int, int], draws:
     rng = stream(seed, f"normal verdicts {cell}")
     sd = parts.set_index("source")["sd"]
     claim, effect = planted(cell, math.sqrt(2 * (sd["run"] ** 2 + sd["run and item"] ** 2 / math.prod(sizes))))
+    drawn = (normal_replicates(parts, cell.n_seeds, *sizes, seed=int(rng.integers(2**31))) for _ in range(draws))
+    return _shares(claim, effect, cell.n_seeds, [pairs(groups, cell.n_seeds, rng) for groups in drawn])
+
+
+def _shares(claim: Claim, effect: float, n_seeds: int, drawn: Sequence[np.ndarray]) -> dict[str, float]:
     counts: Counter[str] = Counter()
-    for _ in range(draws):
-        groups = normal_replicates(parts, cell.n_seeds, *sizes, seed=int(rng.integers(2**31)))
-        counts[judged(claim, study(groups, cell.n_seeds, effect, rng))] += 1
-    return {verdict: counts[verdict] / draws for verdict in VERDICTS}
+    for start in range(0, len(drawn), AT_ONCE):
+        counts.update(judged(claim, tidy(drawn[start : start + AT_ONCE], effect), n_seeds))
+    return {verdict: counts[verdict] / len(drawn) for verdict in VERDICTS}
 
 
 def planted(cell: Cell, sd: float) -> tuple[Claim, float]:
@@ -184,10 +188,10 @@ def planted(cell: Cell, sd: float) -> tuple[Claim, float]:
     return Claim("invented", paper, "invented", "cpu", cell.n_seeds, "", "", "", parts), effect
 
 
-def study(groups: list[np.ndarray], n_seeds: int, effect: float, rng: np.random.Generator) -> pd.DataFrame:
-    """Return the tidy frame of one invented study: arms "a" and "b" on ``n_seeds`` seeds, ``effect`` added to "a".
+def pairs(groups: list[np.ndarray], n_seeds: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the scores of one invented study, of shape (seeds, two arms, families), as they were measured.
 
-    Seed i takes base i, counted round, and two of its runs that no other seed of the study has.
+    Seed i takes base i, counted round, and two of its runs that no other seed of the study has, in random order.
 
     Raises:
         InputError: The bases have too few runs for that.
@@ -196,11 +200,19 @@ def study(groups: list[np.ndarray], n_seeds: int, effect: float, rng: np.random.
     if min(map(len, groups)) < needed:
         raise InputError(f"{n_seeds} seeds need {needed} runs of each of {len(groups)} bases; there are fewer")
     order = [rng.permutation(len(runs)) for runs in groups]
-    pairs = []
+    found = []
     for seed in range(n_seeds):
         base, turn = seed % len(groups), seed // len(groups)
-        pairs.append(groups[base][order[base][2 * turn : 2 * turn + 2]])
-    values = np.stack(pairs)  # seeds, arms, families
+        found.append(groups[base][order[base][2 * turn : 2 * turn + 2]])
+    return np.stack(found)
+
+
+def tidy(studies: Sequence[np.ndarray], effect: float) -> pd.DataFrame:
+    """Return the tidy frame of studies from ``pairs``: arms "a" and "b", and ``effect`` added to "a".
+
+    Studies stand one after another, as if seeds went on counting: what is computed by seed is computed for all at once.
+    """
+    values = np.concatenate(studies)
     values[:, 0] += effect
     seeds, arms, families = np.indices(values.shape)
     return pd.DataFrame(
@@ -215,11 +227,15 @@ def study(groups: list[np.ndarray], n_seeds: int, effect: float, rng: np.random.
     )
 
 
-def judged(claim: Claim, frame: pd.DataFrame) -> str:
-    """Return the verdict on an invented study; part i of k reads the families i, i + k, i + 2k, and so on."""
+def judged(claim: Claim, frame: pd.DataFrame, n_seeds: int) -> list[str]:
+    """Return the verdict on every study of a frame; part i of k reads the families i, i + k, i + 2k, and so on."""
     k = len(claim.parts)
-    effects = {part.name: difference(frame[frame["family"] % k == i], "a", "b") for i, part in enumerate(claim.parts)}
-    return judge_effects(claim, effects, frame["seed"].nunique()).verdict
+    effects = {
+        part.name: difference(frame[frame["family"] % k == i], "a", "b").reshape(-1, n_seeds)
+        for i, part in enumerate(claim.parts)
+    }
+    of_studies = (dict(zip(effects, rows, strict=True)) for rows in zip(*effects.values(), strict=True))
+    return [judge_effects(claim, of_study, n_seeds).verdict for of_study in of_studies]
 
 
 def wrong(cell: Cell, shares: Mapping[str, float]) -> float:

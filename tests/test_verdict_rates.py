@@ -72,7 +72,7 @@ def test_the_spread_of_a_pair_by_hand():
 @pytest.mark.parametrize("n_seeds", [6, 8, 20])
 def test_a_study_pairs_runs_of_one_base_and_takes_no_run_twice(n_seeds):
     marked = [np.full((6, 3), 100.0 * base) + np.arange(6)[:, None] for base in range(8)]
-    frame = rates.study(marked, n_seeds, 0.25, np.random.default_rng(1))
+    frame = rates.tidy([rates.pairs(marked, n_seeds, np.random.default_rng(1))], 0.25)
     table = frame.drop_duplicates(["arm", "seed"]).pivot(index="seed", columns="arm", values="value")
     left, right = table["a"] - 0.25, table["b"]
     assert (left // 100 == right // 100).all() and (left // 100 == table.index % 8).all()
@@ -82,7 +82,17 @@ def test_a_study_pairs_runs_of_one_base_and_takes_no_run_twice(n_seeds):
 
 def test_too_few_runs_for_a_study_are_refused():
     with pytest.raises(InputError, match="17 seeds need 6 runs of each of 8 bases"):
-        rates.study(groups(n_runs=5), 17, 0.0, np.random.default_rng(0))
+        rates.pairs(groups(n_runs=5), 17, np.random.default_rng(0))
+
+
+def test_studies_of_one_frame_are_judged_each_for_itself():
+    cell = Cell("greater", "border", 8, 2)
+    claim, effect = rates.planted(cell, rates.pair_sd(groups()))
+    rng = np.random.default_rng(2)
+    drawn = [rates.pairs(groups(), 8, rng) for _ in range(20)]
+    together = rates.judged(claim, rates.tidy(drawn, 5 * effect), 8)
+    assert together == [rates.judged(claim, rates.tidy([one], 5 * effect), 8)[0] for one in drawn]
+    assert len(set(together)) > 1
 
 
 def test_unfinished_runs_are_refused():
