@@ -2,7 +2,8 @@
 
 Matrix products, norms and activations run over the real tokens of a batch, one long row of them. Only attention, a
 small part of the work at the lengths of instructions, looks at one example at a time: its queries, keys and values are
-put into a rectangle for the product and taken out again, so that no token ever sees another example. It is an
+put into a rectangle for the product and taken out again, so that no token ever sees another example. In half precision
+on a GPU the library's own kernel for rows of different lengths takes them as they are. It is an
 attention kernel by the name "packed" beside those of the library; a batch that comes padded goes through "sdpa".
 
 The kernel "trimmed" is the same with a last layer that goes on, after its attention, only with tokens whose outputs are
@@ -11,19 +12,25 @@ read: nothing looks at the others any more. A loss on responses reads about ever
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from itlib.errors import RunError
+
 if TYPE_CHECKING:
     import torch
 
 KERNEL = "packed"
 TRIMMED = "trimmed"
+PADDED = "sdpa"  # the library's, for rows that are padded to one length
 BLOCK = 128  # queries of a row whose scores are written down at once: no later key is looked at, and they fit a cache
+APART = ("llama", "qwen2", "qwen3", "smollm3")  # architectures that hand on to attention what they take, and no windows
 WHOLE = 256  # models that read no longer rows, the embedded ones among them, have their rows taken whole
 
 
@@ -37,6 +44,7 @@ class Rectangle:
         token_at: Shape (n_rows * longest,): the packed token at each place, any token where the row has ended.
         place_of: Shape (n_tokens,): the place of each packed token.
         future: Shape (longest, longest): minus infinity where a key lies after its query, else 0.
+        ends: Shape (n_rows + 1,): 0 and the number of packed tokens up to the end of each row.
         kept: The packed tokens whose outputs are read, for a model that trims its last layer; None for all.
     """
 
@@ -45,6 +53,7 @@ class Rectangle:
     token_at: torch.Tensor
     place_of: torch.Tensor
     future: torch.Tensor
+    ends: torch.Tensor
     kept: torch.Tensor | None = None
 
 
@@ -107,6 +116,7 @@ def packed(rows: Sequence[np.ndarray], device: Any, kept: Any = None) -> dict[st
         token_at=torch.as_tensor(np.where(real, starts[:, None] + columns, 0).ravel(), device=device),
         place_of=torch.as_tensor(np.flatnonzero(real.ravel()), device=device),
         future=torch.full((len(columns), len(columns)), float("-inf"), device=device).triu(1),
+        ends=torch.as_tensor(np.append(0, np.cumsum(lengths)).astype(np.int32), device=device),
         kept=kept,
     )
     return {
@@ -118,15 +128,26 @@ def packed(rows: Sequence[np.ndarray], device: Any, kept: Any = None) -> dict[st
     }
 
 
-def keeps_rows_apart(model: Any) -> bool:
-    """Return whether packed rows get the logits that each gets alone: not every architecture hands on what it takes."""
+def kernel_for(architecture: str) -> str:
+    """Return the fastest kernel that a model of this type is known to be right with."""
+    return TRIMMED if architecture == "llama" else KERNEL if architecture in APART else PADDED
+
+
+def keeps_rows_apart(model: Any, precision: Any = None, *, near: float = 1e-3) -> bool:
+    """Return whether packed rows get the logits that each gets alone: not every architecture hands on what it takes.
+
+    Args:
+        model: Loaded with one of the kernels.
+        precision: The context of its forward passes, if any.
+        near: How far logits may lie apart, over their spread or 1 if that is less.
+    """
     import torch
 
     rows = [np.arange(3, 3 + length) % model.config.vocab_size for length in (5, 3, 7)]
-    with torch.inference_mode():
+    with torch.inference_mode(), precision or contextlib.nullcontext():
         together = model(**packed(rows, next(model.parameters()).device)).logits[0].float()
         alone = [model(input_ids=torch.as_tensor(row, device=model.device)[None]).logits[0].float() for row in rows]
-    return torch.allclose(together, torch.cat(alone), rtol=1e-3, atol=1e-3)
+    return bool((together - torch.cat(alone)).abs().max() <= near * max(1.0, float(together.std())))
 
 
 @functools.cache
@@ -160,7 +181,14 @@ def _attention(
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **settings
         )
+    window = settings.get("sliding_window")
+    if window is not None and rectangle.longest > window:
+        raise RunError(f"attention: packed rows of {rectangle.longest} tokens look back {window} at most; use sdpa")
     n_heads, size = query.shape[1], query.shape[3]
+    scale = size**-0.5 if scaling is None else scaling
+    precision = half_precision(query)
+    if precision is not None and not (dropout and module.training):
+        return variable_length(query, key, value, rectangle, scale, precision), None
 
     def laid_out(x: torch.Tensor) -> torch.Tensor:
         x = x.repeat_interleave(n_heads // x.shape[1], dim=1)  # grouped queries share keys and values
@@ -169,7 +197,6 @@ def _attention(
         return rows.reshape(-1, rectangle.longest, size)
 
     queries, keys, values = laid_out(query), laid_out(key), laid_out(value)
-    scale = size**-0.5 if scaling is None else scaling
     future = rectangle.future.to(query.dtype)
 
     def attended(first: int, end: int) -> torch.Tensor:
@@ -184,3 +211,48 @@ def _attention(
     mixed = mixed.view(rectangle.n_rows, n_heads, rectangle.longest, size)
     flat = mixed.transpose(1, 2).reshape(-1, n_heads * size).index_select(0, rectangle.place_of)
     return flat.view(1, -1, n_heads, size), None
+
+
+def half_precision(query: torch.Tensor) -> torch.dtype | None:
+    """Return the half precision that attention runs in on a GPU, under autocast or not; None elsewhere.
+
+    None, too, with a version of torch whose kernel knows no shared keys: rectangles give the same there, later.
+    """
+    import torch
+
+    if not (query.is_cuda and _has_variable_length()):
+        return None
+    wanted = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else query.dtype
+    return wanted if wanted in (torch.bfloat16, torch.float16) else None
+
+
+@functools.cache
+def _has_variable_length() -> bool:
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return False
+    return {"window_size", "enable_gqa"} <= inspect.signature(varlen_attn).parameters.keys()
+
+
+def variable_length(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    rectangle: Rectangle,
+    scale: float,
+    precision: torch.dtype,
+) -> torch.Tensor:
+    """Return causal attention within each row by the library's kernel for rows of different lengths.
+
+    Shapes are those of ``_attention``. The kernel exists on GPUs and in half precision alone.
+    """
+    from torch.nn.attention.varlen import varlen_attn
+
+    tokens = (x[0].transpose(0, 1).to(precision).contiguous() for x in (query, key, value))
+    ends, longest = rectangle.ends, rectangle.longest
+    shared = query.shape[1] != key.shape[1]  # grouped queries share keys and values
+    mixed = varlen_attn(
+        *tokens, ends, ends, longest, longest, scale=scale, window_size=(-1, 0), enable_gqa=shared
+    )  # a window that ends at the query itself is causal
+    return mixed[None]

@@ -45,7 +45,7 @@ from itlib.workbench import target_evaluation
 
 OPTIONS_VERSION = 1  # raise when options are read or scored otherwise; named only for data that has them
 CORE_VERSION = 2  # raise when training or evaluation code changes what a number means
-LOOP_LIMIT = 50_000_000  # parameters; larger causal models go through transformers.Trainer
+LOOP_LIMIT = {"cpu": 50_000_000, "cuda": 1_500_000_000}  # parameters; larger causal models go through the Trainer
 ENCODER_DECODER_SELECTORS = ("random", "stratified", "longest", "shortest", "bm25")  # they ask no model for a loss
 TRAINERS = ("auto", "loop", "transformers")
 DTYPES = ("float32", "bfloat16")
@@ -105,9 +105,11 @@ def resolve(spec: RunSpec) -> RunSpec:
     if train.parallel == FSDP and spec.tuning.method != SHARDED:
         train = replace(train, parallel=DDP)
     if train.trainer == "auto":
-        small = encoder_decoder or models.get(base.model).parameters(base) <= LOOP_LIMIT
+        small = encoder_decoder or models.get(base.model).parameters(base) <= LOOP_LIMIT[spec.device]
         ours = small and train.parallel == ONE
         train = replace(train, trainer="loop" if ours else "transformers")
+    if train.parallel != ONE and base.attention == TRIMMED:  # shards are cut by the class of a layer
+        base = replace(base, attention=KERNEL)
     if data.n_train > 0:
         check_parallel(replace(spec, train=train))
         check_objective(train, data, source)
@@ -167,6 +169,8 @@ def _without_ignored(spec: RunSpec) -> RunSpec:
     if data.selector == "random" and data.augmentation == "none":
         data = replace(data, **_no_choice(data, "selector", "describe_selection"))
     train = replace(train, objective_options=written_options(train))
+    if data.n_train == 0 or train.trainer != "loop":
+        train = replace(train, compile_after=0)
     if train.order != "dual_stage":
         train = replace(train, kept_fraction=TrainSpec().kept_fraction)
     if evaluate.n_probes == 0:

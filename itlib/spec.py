@@ -140,7 +140,8 @@ class TrainSpec(_Part):
     another, each with an equal part of the budget; see ``itlib.continual``. ``activation_checkpointing`` computes the
     activations of a block again in the backward pass: less memory, more time, and the same numbers. ``parallel`` other
     than "one" trains in ``processes`` processes, spread evenly over ``nodes``; see ``itlib.parallel``. Sums are then
-    taken in another order, so numbers move in their last digits with the processes, and not with the nodes.
+    taken in another order, so numbers move in their last digits with the processes, and not with the nodes. Runs of our
+    loop with at least ``compile_after`` steps have the model compiled first, 0: none; that moves last digits, too.
     """
 
     learning_rate: float = 1e-3
@@ -163,6 +164,7 @@ class TrainSpec(_Part):
     parallel: str = _added("one")
     processes: int = _added(1)
     nodes: int = _runtime(1)
+    compile_after: int = _added(0)
 
 
 @dataclass(frozen=True)

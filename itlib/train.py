@@ -37,7 +37,8 @@ class TrainingTrace:
         diverged: The loss stopped being finite; training was stopped there.
         curve: At evenly spaced steps: ``step``, mean ``loss`` since the last point (nats per supervised token)
             and ``gradient_norm`` of the step, before clipping.
-        totals: ``n_steps``, ``n_examples_seen``, ``n_tokens``, ``n_response_tokens``, ``n_padded_tokens``.
+        totals: ``n_steps``, ``n_examples_seen``, ``n_tokens``, ``n_response_tokens``, ``n_padded_tokens``; and
+            ``compiled``, where the model was.
     """
 
     diverged: bool
@@ -168,12 +169,16 @@ def train(
     on_step = on_step or _nothing
     weights = [p for p in model.parameters() if p.requires_grad]
     moves = optimizer(len(steps)) if optimizer else adamw(model, spec)
+    compiled = 0 < spec.compile_after <= len(steps)
     marks = set(np.unique(np.linspace(1, len(steps), min(spec.curve_points, len(steps))).round().astype(int)))
     model.train()
     losses: list[torch.Tensor] = []
     curve: list[dict[str, float]] = []
     totals = dict.fromkeys(("n_steps", "n_examples_seen", "n_tokens", "n_response_tokens", "n_padded_tokens"), 0)
     on_step(model, 0, len(steps))
+    if compiled:
+        totals["compiled"] = 1
+        model.compile(dynamic=True)
     for step, rows in enumerate(steps):
         batch = whole.at(rows)
         n_supervised = sum(int(e.response_mask[1:].sum()) for e in batch.rows)
@@ -199,11 +204,16 @@ def train(
             mean_loss = float(torch.stack(losses).mean())
             losses.clear()
             if not (math.isfinite(mean_loss) and math.isfinite(float(gradient_norm))):
-                return TrainingTrace(True, tuple(curve), totals)
+                diverged = True
+                break
             curve.append({"step": step + 1, "loss": mean_loss, "gradient_norm": float(gradient_norm)})
         on_step(model, step + 1, len(steps))
-    model.eval()
-    return TrainingTrace(not finite(weights), tuple(curve), totals)
+    else:
+        diverged = not finite(weights)
+        model.eval()
+    if compiled:
+        model._compiled_call_impl = None  # evaluation has other shapes and looks inside
+    return TrainingTrace(diverged, tuple(curve), totals)
 
 
 def adamw(model: Any, spec: TrainSpec) -> torch.optim.AdamW:

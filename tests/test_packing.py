@@ -7,7 +7,17 @@ import torch
 
 from itlib.batching import micro_batches
 from itlib.microworld.tokenizer import MAX_LENGTH as WORLD_CONTEXT
-from itlib.packing import KERNEL, TRIMMED, is_packed, is_trimmed, keeps_rows_apart, packed, register_kernel, trim
+from itlib.packing import (
+    KERNEL,
+    TRIMMED,
+    half_precision,
+    is_packed,
+    is_trimmed,
+    keeps_rows_apart,
+    packed,
+    register_kernel,
+    trim,
+)
 from itlib.registry import methods
 from itlib.spec import MethodSpec, TrainSpec
 from itlib.train import response_logits, train
@@ -172,3 +182,57 @@ def test_rows_of_the_embedded_models_are_taken_whole(monkeypatch):
             found.append(response_logits(packing(max_position_embeddings=WHOLE), rows, pad_id=0)[0])
     assert torch.equal(*found)
     assert WORLD_CONTEXT <= WHOLE
+
+
+def by_rows(query, key, value, ends, ends_of_keys, longest, _, *, scale, window_size, enable_gqa):
+    """What the library's kernel for a GPU promises, a row at a time: shapes (tokens, heads, size)."""
+    assert ends.dtype == torch.int32 and torch.equal(ends, ends_of_keys) and window_size == (-1, 0)
+    assert int((ends[1:] - ends[:-1]).max()) == longest and int(ends[-1]) == len(query)
+    found = []
+    for first, end in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True):
+        row = [x[first:end].transpose(0, 1)[None] for x in (query, key, value)]
+        mixed = torch.nn.functional.scaled_dot_product_attention(
+            *row, is_causal=True, scale=scale, enable_gqa=enable_gqa
+        )
+        found.append(mixed[0].transpose(0, 1))
+    return torch.cat(found)
+
+
+@both
+@pytest.mark.parametrize("n_groups", [1, 4])
+def test_rows_are_handed_to_the_kernel_of_a_gpu_as_it_wants_them(kernel, n_groups, monkeypatch):
+    """With a stand-in for the kernel, which runs on GPUs alone: same logits, same training."""
+    rows, spec = tiny.rows(24), TrainSpec(budget=3, batch_size=8, learning_rate=1e-2)
+    asked, ends = [], []
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", lambda *a, **k: asked.append(1) or by_rows(*a, **k))
+    for precision in (None, torch.float32):
+        monkeypatch.setattr("itlib.packing.half_precision", lambda query, found=precision: found)
+        model = packing(kernel, num_key_value_heads=n_groups)
+        with torch.no_grad():
+            before = response_logits(model, rows, pad_id=0)[0]
+        train(model, rows, spec, seed=0, pad_id=0, dtype="float32")
+        ends.append((before, [p.detach().clone() for p in model.parameters()]))
+        assert bool(asked) == (precision is not None)
+    assert torch.allclose(ends[0][0], ends[1][0], atol=2e-5)
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(ends[0][1], ends[1][1], strict=True))
+
+
+def test_on_a_processor_no_half_precision_is_asked_for():
+    assert half_precision(torch.zeros(1, 1, 1, 1)) is None
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert half_precision(torch.zeros(1, 1, 1, 1, dtype=torch.bfloat16)) is None
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "qwen3", "smollm3", "phi3"])
+def test_common_architectures_keep_rows_apart(kind):
+    """Those that a GPU gets the kernel for without being asked."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    register_kernel()
+    settings = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+                "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64,
+                "pad_token_id": 0, "head_dim": 8}  # fmt: skip
+    config = AutoConfig.for_model(kind, **settings)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation=KERNEL).eval()
+    assert keeps_rows_apart(model)

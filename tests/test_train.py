@@ -1,18 +1,32 @@
 """The training loop: right loss, no contamination, invariant to how a batch is cut, equal to the library's Trainer."""
 
 import copy
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import tiny
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from itlib.ordering import Traits
+from itlib.packing import KERNEL, TRIMMED, register_kernel, trim
 from itlib.registry import methods
 from itlib.spec import MethodSpec, TrainSpec
 from itlib.train import learning_rate_factor, response_logits, train
 from itlib.trainer import rows_per_device, train_with_transformers
+
+HOW = {"seed": 0, "pad_id": 0, "dtype": "float32"}
+KERNELS = pytest.mark.parametrize("kernel", ["sdpa", KERNEL, TRIMMED])
+
+
+def with_kernel(kernel):
+    register_kernel()
+    model = tiny.llama(attn_implementation=kernel)
+    if kernel == TRIMMED:
+        trim(model)
+    return model
 
 
 def tuned(rows, spec, fit=train, seed=0, model=None):
@@ -162,3 +176,57 @@ def test_the_library_trainer_leaves_the_global_generators_alone():
     np.random.seed(5)
     tuned(tiny.rows(8), TrainSpec(budget=1, batch_size=4), fit=train_with_transformers, seed=2**31 - 1)
     assert np.array_equal(np.random.random(3), wanted)
+
+
+class Syncs(TorchDispatchMode):
+    """Counts what makes a processor wait for a GPU: values that leave it, and shapes that depend on values."""
+
+    WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "unique")
+
+    def __init__(self):
+        super().__init__()
+        self.counts = Counter()
+
+    def __torch_dispatch__(self, function, types, arguments=(), settings=None):
+        name = function.__name__.split(".")[0]
+        self.counts.update([name] if name in self.WAITS else [])
+        return function(*arguments, **(settings or {}))
+
+
+@KERNELS
+def test_nothing_waits_for_the_device_but_the_curve(kernel):
+    """Two values per point of the curve and one per tensor at the end, whatever the number of steps.
+
+    The library looks at the positions of padded rows in every forward pass, which packed rows spare it.
+    """
+    counts = []
+    for budget in (4, 12):
+        model = with_kernel(kernel)
+        with Syncs() as syncs:
+            train(model, tiny.rows(24), TrainSpec(budget=budget, batch_size=6, curve_points=2), **HOW)
+        counts.append(syncs.counts.total() - (budget if kernel == "sdpa" else 0))
+    assert counts[0] == counts[1] and 4 < counts[0] <= 2 * 2 + 2 + len(list(model.parameters()))
+
+
+@KERNELS
+def test_a_compiled_model_is_tuned_alike_and_given_back_as_it_was(kernel, monkeypatch):
+    """With the tracing part of the compiler alone: it sees what a GPU's would, and takes seconds."""
+    whole = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **how: whole(self, **how, backend="aot_eager"))
+    ends, traces = [], []
+    for compile_after in (0, 6):
+        model = with_kernel(kernel)
+        spec = TrainSpec(budget=6, batch_size=6, learning_rate=1e-2, compile_after=compile_after)
+        torch._dynamo.utils.counters.clear()
+        traces.append(train(model, tiny.rows(24), spec, **HOW))
+        assert bool(torch._dynamo.utils.counters["stats"]) == bool(compile_after)
+        assert model._compiled_call_impl is None
+        ends.append(dict(model.named_parameters()))
+    assert "compiled" not in traces[0].totals and traces[1].totals["compiled"] == 1
+    assert distance(*ends) < 2e-4
+
+
+def test_a_short_run_is_not_compiled(monkeypatch):
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda *_, **__: pytest.fail("compiled"))
+    trace = train(tiny.llama(), tiny.rows(24), TrainSpec(budget=5, batch_size=6, compile_after=6), **HOW)
+    assert "compiled" not in trace.totals

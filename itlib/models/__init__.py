@@ -1,6 +1,7 @@
 """Base models. A registered model answers ``resolve``, ``load``, ``parameters`` and ``context_length``.
 
-One that may be a sequence-to-sequence model also answers ``encoder_decoder``.
+One that may be a sequence-to-sequence model also answers ``encoder_decoder``, and one that says its type
+``architecture``.
 """
 
 from __future__ import annotations
@@ -29,6 +30,14 @@ def is_encoder_decoder(model: ModelSpec) -> bool:
 
     registered = models.get(model.model)
     return hasattr(registered, "encoder_decoder") and registered.encoder_decoder(model)
+
+
+def architecture(model: ModelSpec) -> str:
+    """Return the type of the model that a spec names, such as "llama"; empty where it does not say."""
+    from itlib.registry import models
+
+    registered = models.get(model.model)
+    return registered.architecture(model) if hasattr(registered, "architecture") else ""
 
 
 def resolve_name(text: str) -> dict[str, str]:

@@ -169,6 +169,11 @@ def context_length(folder: Path) -> int:
     return next((value for value in known if isinstance(value, int)), 0)
 
 
+def architecture(folder: Path) -> str:
+    """Return the type of a model, such as "llama", as its config names it; empty where it does not."""
+    return str(read_json(folder / "config.json").get("model_type", ""))
+
+
 def fingerprint(folder: Path) -> str:
     """Return the SHA-256 over config, weights, tokenizer files and any code beside them: names and contents."""
     files = [folder / name for name in _OTHER_FILES if (folder / name).is_file()]

@@ -10,6 +10,7 @@ from itlib.errors import InputError
 from itlib.hub import snapshot
 from itlib.models._adapter import MODEL_FILES
 from itlib.models._folder import (
+    architecture,
     check_folder,
     context_length,
     count_parameters,
@@ -55,6 +56,10 @@ class HubModel:
     def context_length(self, model: ModelSpec) -> int:
         """Return how many positions the model was built for; 0 where its config does not say."""
         return context_length(self._snapshot(model)[0])
+
+    def architecture(self, model: ModelSpec) -> str:
+        """Return the type of the model, as its config names it."""
+        return architecture(self._snapshot(model)[0])
 
     def encoder_decoder(self, model: ModelSpec) -> bool:
         """Return whether the model is a sequence-to-sequence model."""

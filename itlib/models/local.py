@@ -17,6 +17,7 @@ from itlib.models._adapter import (
     write_adapter_base,
 )
 from itlib.models._folder import (
+    architecture,
     check_folder,
     context_length,
     count_parameters,
@@ -85,6 +86,11 @@ class LocalModel:
         """Return how many positions the model was built for; 0 where its config does not say."""
         folder = self.folder(model)
         return context_length(base_folder(folder) if is_adapter(folder) else folder)
+
+    def architecture(self, model: ModelSpec) -> str:
+        """Return the type of the model, as its config names it."""
+        folder = self.folder(model)
+        return architecture(base_folder(folder) if is_adapter(folder) else folder)
 
     def encoder_decoder(self, model: ModelSpec) -> bool:
         """Return whether the model is a sequence-to-sequence model."""

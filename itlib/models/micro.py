@@ -93,6 +93,11 @@ class MicroModel:
         """Return how many positions the model was built for."""
         return int(json.loads(read_pinned(f"{self._folder(model)}/config.json"))["max_position_embeddings"])
 
+    def architecture(self, model: ModelSpec) -> str:
+        """Return the type of the model."""
+        self._check(model)
+        return "llama"
+
     def _folder(self, model: ModelSpec) -> str:
         return f"{self.name}/seed-{model.base_seed}"
 

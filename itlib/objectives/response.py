@@ -10,6 +10,7 @@ from itlib.objectives import Batch, Plain
 from itlib.registry import objectives
 from itlib.template import Encoded
 from itlib.train import autocast, response_logits
+from itlib.wide_head import is_wide, summed_cross_entropy
 
 if TYPE_CHECKING:
     import torch
@@ -30,5 +31,7 @@ def summed_loss(model: Any, rows: Sequence[Encoded], *, pad_id: int, dtype: str)
     import torch
 
     with autocast(next(model.parameters()).device, dtype):
+        if is_wide(model, rows):
+            return summed_cross_entropy(model, rows, pad_id)
         logits, targets, _ = response_logits(model, rows, pad_id)
     return torch.nn.functional.cross_entropy(logits, targets, reduction="sum")

@@ -16,7 +16,9 @@ from itlib import external_scores
 from itlib.engines import ENGINES
 from itlib.errors import InputError, RunError
 from itlib.frame import measure, run_frame
+from itlib.models import architecture
 from itlib.models import resolve_name as resolve_model
+from itlib.packing import kernel_for
 from itlib.registry import models, sources
 from itlib.resolve import DTYPES, resolve
 from itlib.result import RunResult
@@ -30,6 +32,7 @@ PROFILES = ("smoke", "cpu", "gpu-micro", "gpu", "paper")
 PHRASINGS = {"observed": "dev_wrapper", "unobserved_wrapper": "dev_wrapper", "unobserved": "dev"}
 DEVICES = ("auto", "cpu", "cuda")
 MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 65536}  # small pieces waste less padding; a GPU wants large ones
+COMPILE_AFTER = 1000  # steps of a run on a GPU: compiling takes about a minute
 Run = Callable[[Sequence[RunSpec]], list[RunResult]]
 
 
@@ -95,7 +98,9 @@ def base_spec(params: StudyParams) -> RunSpec:
         dtype=params.dtype,
         trust_remote_code=params.trust_remote_code,
     )
-    if device == "cpu" and hasattr(models.get(spec.base.model), "base_seeds"):
+    if device == "cuda":
+        spec = with_fields(spec, attention=kernel_for(architecture(spec.base)), compile_after=COMPILE_AFTER)
+    elif hasattr(models.get(spec.base.model), "base_seeds"):
         spec = with_fields(spec, attention=params.cpu_kernel)
     return replicate(spec, 0, params.base_seed)
 

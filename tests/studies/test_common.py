@@ -1,6 +1,7 @@
 """What studies share: which base a seed tunes, and that an untuned base is measured once."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -10,7 +11,8 @@ from itlib.registry import models
 from itlib.resolve import resolve
 from itlib.schema import build
 from itlib.spec import RunSpec, with_fields
-from itlib.studies.common import base_spec, one_per_base, replicate, replicates
+from itlib.studies import common
+from itlib.studies.common import StudyParams, base_spec, one_per_base, replicate, replicates
 from itlib.studies.data_scaling import DataScalingParams, choice_grid, pending, scaling_grid
 from itlib.workspace import project_root
 
@@ -121,3 +123,14 @@ def test_the_first_base_need_not_be_base_zero(several):
 def test_every_profile_tunes_as_many_bases_as_there_are():
     for path in sorted((project_root() / "params").glob("*/01_data_scaling*.yaml")):
         assert from_yaml(path).params.base_seed == -1, path
+
+
+def test_a_gpu_gets_the_fastest_kernel_that_suits_and_compiles_long_runs(monkeypatch, tmp_path):
+    monkeypatch.setattr(common, "_device", lambda name: "cuda")
+    shipped = base_spec(StudyParams(device="auto"))
+    assert (shipped.base.attention, shipped.train.compile_after) == ("trimmed", common.COMPILE_AFTER)
+    for kind, kernel in {"llama": "trimmed", "qwen2": "packed", "gemma2": "sdpa", "t5": "sdpa"}.items():
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+        assert base_spec(StudyParams(model=str(tmp_path))).base.attention == kernel
+    monkeypatch.undo()
+    assert base_spec(StudyParams(device="cpu")).train.compile_after == 0
