@@ -81,6 +81,7 @@ bench: setup ## ratios to public trainers, harness and loops, and what a user wa
 	$(OFFLINE) $(BIN)/python benchmarks/status.py --json results/bench/status.json
 	$(OFFLINE) $(BIN)/python benchmarks/cost_model.py --repetitions 3 --json results/bench/cost_model.json --figure results/bench/cost_model.png
 	$(OFFLINE) $(BIN)/python benchmarks/where_time_goes.py $(BENCH_STUDIES) --json results/bench/where_time_goes.json
+	$(OFFLINE) $(BIN)/python benchmarks/gpu.py --json results/bench/gpu.json
 	$(if $(DATA),$(OFFLINE) $(BIN)/python benchmarks/fine_tuning.py --max-length 512 --model $(DATA_MODEL) --data $(DATA) --json results/bench/fine_tuning_rows.json)
 	$(if $(DATA),$(OFFLINE) $(BIN)/python benchmarks/scoring.py --max-length 512 --model $(DATA_MODEL) --data $(DATA) --json results/bench/scoring_rows.json)
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from itlib.options import Choice
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 65536}  # what fits a cache is faster on a CPU, more at once on a GPU
+MOST_LOGITS = 2**30  # of one forward pass on a GPU, 4 GiB in float32: a wide vocabulary gets smaller batches
 
 
 def score_items(
@@ -101,7 +102,7 @@ def token_scores(
     decoding = decoding or Decoding()
     found: list[tuple[np.ndarray, np.ndarray]] = [(np.zeros(0), np.zeros(0, dtype=bool))] * len(encoded)
     with torch.inference_mode():
-        for group in micro_batches([len(e.input_ids) for e in encoded], BATCH_TOKENS[device.type]):
+        for group in micro_batches([len(e.input_ids) for e in encoded], batch_tokens(device.type, model)):
             batch = [encoded[i] for i in group]
             with autocast(device, dtype):
                 logits, targets, row_of = decoding.logits(model, batch, pad_id)
@@ -110,6 +111,12 @@ def token_scores(
             for row, position in enumerate(group):
                 found[position] = nll[row_of == row], right[row_of == row]
     return found
+
+
+def batch_tokens(device_type: str, model: Any) -> int:
+    """Return the tokens of a forward pass that fit a cache, or the memory of a GPU with the logits of all of them."""
+    most = BATCH_TOKENS[device_type]
+    return most if device_type == "cpu" else min(most, max(1, MOST_LOGITS // model.config.vocab_size))
 
 
 def _item(

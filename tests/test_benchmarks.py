@@ -1,12 +1,17 @@
 """Every benchmark runs, small, and says what became of its targets; the sides agree where they compute scores."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 
+from itlib.template import Encoded
 from itlib.workspace import project_root
 
 SMALL = {
@@ -57,3 +62,26 @@ def test_where_time_goes_adds_up(tmp_path):
         assert sum(row["shares"].values()) == pytest.approx(1)
         assert min(row["shares"][name] for name in ("forward", "backward", "evaluation", "load the base")) > 0
     assert scaling["shares"]["scores of selectors"] < 0.01 < selection["shares"]["scores of selectors"]
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_a_gpu_runs_small_without_one(tmp_path):
+    file = tmp_path / "found.json"
+    command = [sys.executable, "benchmarks/gpu.py", "--tiny", "--repetitions", "1", "--json", str(file)]
+    done = subprocess.run(command, cwd=project_root(), capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr[-2000:]
+    about, tuned, scored = json.loads(file.read_text())
+    assert min(about["peak"], tuned["utilisation, full"], tuned["utilisation, lora"]) > 0
+    assert scored["targets"][0]["median"] > 0
+
+
+def test_operations_by_hand(monkeypatch):
+    """Two weights of a body, a head of 3 by 5, one layer, a row of 4 tokens of which 2 are supervised."""
+    monkeypatch.syspath_prepend(str(project_root() / "benchmarks"))
+    gpu = importlib.import_module("gpu")
+    config = SimpleNamespace(vocab_size=5, hidden_size=3, num_hidden_layers=1)
+    model = SimpleNamespace(config=config, parameters=lambda: [torch.zeros(15), torch.zeros(2)])
+    row = Encoded(0, np.arange(4), np.array([False, False, True, True]), 0)
+    attention = 6 * 1 * 3 * 4**2
+    assert gpu.operations(model, [row], low_rank=False) == 6 * (2 * 4 + 15 * 2) + attention
+    assert gpu.operations(model, [row], low_rank=True) == 4 * (2 * 4 + 15 * 2) + attention

@@ -9,7 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from itlib import evaluate
-from itlib.evaluate import score_items
+from itlib.evaluate import batch_tokens, score_items
 from itlib.example import Example, Turn
 from itlib.result import ITEM_COLUMNS, item_from_text
 from itlib.template import Encoded
@@ -101,3 +101,10 @@ def test_an_open_ended_item_is_graded_and_never_matched():
     assert found["category"] == ["all", "all", "lists"] and found["familiarity"] == ["all", "all", "weak"]
     assert found["nll"] == columns(score_items(model, examples(3), rows, **how))["nll"]
     assert tuple(item_from_text(["" if cell is None else str(cell) for cell in row]) for row in scores) == scores
+
+
+def test_a_wide_vocabulary_gets_smaller_batches_on_a_gpu():
+    narrow, wide = tiny.llama(), tiny.llama(vocab_size=128_256)
+    assert batch_tokens("cpu", narrow) == batch_tokens("cpu", wide) == 2048
+    assert batch_tokens("cuda", narrow) == 65536 and batch_tokens("cuda", wide) * 128_256 <= 2**30
+    assert batch_tokens("cuda", wide) > 8000
