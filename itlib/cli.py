@@ -16,7 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
-from itlib import registry
+from itlib import __version__, registry
 from itlib.batch import (
     GridBatch,
     Outcome,
@@ -68,6 +68,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="itlib", description=__doc__.splitlines()[0])
+    parser.add_argument("--version", action="version", version=f"itlib {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, function: Callable[[Any], int], help: str) -> argparse.ArgumentParser:

@@ -272,12 +272,20 @@ def _exact_float(value: int) -> float:
 def _sequence(value: Any, origin: type, annotation: Any, key: str, where: str) -> Any:
     element = typing.get_args(annotation)[0]
     if not isinstance(value, tuple | list):
-        hint = f" ([{_shown(value)}] would be right)" if isinstance(value, str | int | float) and value != "" else ""
-        raise _mismatch(annotation, value, key, where, hint)
+        raise _mismatch(annotation, value, key, where, _as_list(value, element))
     items = [coerce(item, element, key=f"{key}[{index}]", where=where) for index, item in enumerate(value)]
     if type(value) is origin and all(new is old for new, old in zip(items, value, strict=True)):
         return value
     return origin(items)
+
+
+def _as_list(value: Any, element: Any) -> str:
+    """Return the hint that a single value, where it is one of the elements, would be right as a list."""
+    try:
+        one = coerce(value, element, key="", where="")
+    except (InputError, TypeError):
+        return ""
+    return f" ([{_shown(one)}] would be right)" if one != "" else ""
 
 
 _SCALARS = {str: _to_text, bool: _to_boolean, int: _to_integer, float: _to_float}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import itlib
 from itlib.cli import main
 from itlib.workspace import project_root
 
@@ -52,7 +53,7 @@ BAD = {
     "unknown model": (lambda t: [params_file(t, ("model", "micro-2m"))], "did you mean"),
     "unknown family": (lambda t: [params_file(t, ("families", "[oposite]"))], "did you mean 'opposite'"),
     "missing model folder": (lambda t: [params_file(t, ("model", "./nowhere"))], "model folder not found"),
-    "missing data file": (lambda t: [params_file(t, ("data", "nowhere.jsonl"))], "file not found: nowhere.jsonl"),
+    "missing data file": (lambda t: [params_file(t, ("data", "nowhere.jsonl"))], "data: file not found: nowhere.jsonl"),
     "empty data file": (
         lambda t: [params_file(t, ("data", write(t, "empty.jsonl", "")))],
         "empty.jsonl: the file is empty",
@@ -267,3 +268,9 @@ def test_a_file_that_is_not_there_is_named_with_the_one_that_was_meant(given, me
     monkeypatch.chdir(project_root())
     assert main(["run", given]) != 0
     assert capsys.readouterr().err.strip() == f"error: {given}: no such file (did you mean '{meant}'?)"
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0 and capsys.readouterr().out == f"itlib {itlib.__version__}\n"

@@ -138,6 +138,12 @@ def test_message_form():
         take([1, "x"], tuple[int, ...])
     with pytest.raises(InputError, match=r"expected list of int, got 3 \(\[3\] would be right\)"):
         take(3, tuple[int, ...])
+    with pytest.raises(InputError, match=r"got '3' \(\[3\] would be right\)"):
+        take("3", tuple[int, ...])
+    with pytest.raises(InputError, match=r"got 'x'$"):
+        take("x", tuple[int, ...])
+    with pytest.raises(InputError, match=r"got 'x' \(\['x'\] would be right\)"):
+        take("x", list[str])
 
 
 def test_negative_zero_is_zero():

@@ -32,15 +32,15 @@ def resolve_name(text: str) -> dict[str, str]:
     if path and path.is_file():
         return {"source": "local", "data_path": str(path)}
     if path:
-        raise InputError(f"{text} is a folder; name one data file")
+        raise InputError(f"data: {text} is a folder; name one data file")
     if text.startswith(("/", "./", "../", "~")) or Path(text).suffix.lower() in SUFFIXES:
-        raise InputError(f"file not found: {text}")
+        raise InputError(f"data: file not found: {text}")
     name, _, revision = text.partition("@")
     repository, _, _ = name.partition(":")
     if REPOSITORY.fullmatch(repository):
         return {"source": "hub", "data_path": name, "data_revision": revision}
     known = ", ".join(sources.names())
     raise InputError(
-        f"unknown source '{text}'{did_you_mean(text, sources.names())}; "
+        f"data: unknown source '{text}'{did_you_mean(text, sources.names())}; "
         f"known: {known}, a data file, or org/name@revision"
     )
