@@ -31,14 +31,18 @@ HEADLINES = {
 }  # parameters that leave the headline part of a study
 
 
-def seconds(command: Sequence[str], **environment: str) -> float:
-    """Return how long a command takes; it has to succeed."""
-    start = time.perf_counter()
-    done = subprocess.run(
-        command, cwd=project_root(), env={**os.environ, **environment}, capture_output=True, text=True
-    )
+def run(command: Sequence[str]) -> str:
+    """Return what a command prints; it has to succeed."""
+    done = subprocess.run(command, cwd=project_root(), capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed: {done.stderr[-500:]}")
+    return done.stdout
+
+
+def seconds(command: Sequence[str]) -> float:
+    """Return how long a command takes."""
+    start = time.perf_counter()
+    run(command)
     return time.perf_counter() - start
 
 
@@ -77,11 +81,8 @@ def headlines(profile: str, folder: str) -> dict[str, float]:
 def planned(profile: str, study: str) -> float:
     """Return the seconds that a plan expects of the runs of one headline, after its probe in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        command = headline(profile, study, folder, task=("plan", "--probe", "--json"))
-        done = subprocess.run(command, cwd=project_root(), capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(done.stderr[-500:])
-    return json.loads(done.stdout)[0]["estimate"]["wall_seconds"]
+        (plan,) = json.loads(run(headline(profile, study, folder, task=("plan", "--probe", "--json"))))
+    return plan["estimate"]["wall_seconds"]
 
 
 def row(what: str, measure: Callable[[], float], target: float, repetitions: int) -> dict[str, Any]:

@@ -9,7 +9,6 @@ call, such as evaluation, and else to the innermost stage on the stack.
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import threading
@@ -19,7 +18,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
 from sides import machine, parser, write
 
 from itlib.batch import expected_specs, load
@@ -120,8 +118,6 @@ def main() -> int:
     options.add_argument("params", nargs="+", help="params files of studies")
     options.add_argument("--runs", type=int, default=12, help="runs of a study to look at")
     given = options.parse_args()
-    torch.set_num_threads(1)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     print(f"{', '.join(f'{key} {value}' for key, value in machine(1).items())}\n")
     print(f"| study | runs | seconds a run | {' | '.join(COLUMNS)} |")
     print("|---|---|---|" + "---|" * len(COLUMNS))

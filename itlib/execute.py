@@ -25,8 +25,9 @@ from itlib.generate import responses, room_for
 from itlib.measures import KEY as MEASURES
 from itlib.measures import Measured, measured
 from itlib.options import choose, option_rows
-from itlib.packing import PADDED, is_packed, keeps_rows_apart, virtual_tokens
+from itlib.packing import virtual_tokens
 from itlib.parallel import ONE, train_apart
+from itlib.placement import fallen_back, placed
 from itlib.probes import Prober
 from itlib.provenance import provenance, watch_memory
 from itlib.registry import perturbations, sources
@@ -36,7 +37,6 @@ from itlib.stages import load_tuned
 from itlib.steering import Steering, instruction_span
 from itlib.store import Store
 from itlib.template import Encoded, encode, encode_prompt, in_form, pad_id
-from itlib.train import autocast
 from itlib.training_set import training_set
 from itlib.tune import Tuned, context_length, load_base, tune
 
@@ -95,13 +95,13 @@ def execute(spec: RunSpec, store: Store | None = None) -> RunResult:
 
     started = time.perf_counter()
     watch_memory()
-    device = _device(spec.device)
+    _check_device(spec.device)
     outcome = _trained_apart(spec, store)
     with fixed_threads(spec.threads), torch.random.fork_rng(devices=_cuda_devices(spec.device)):
         model, tokenizer = load_base(spec)
         _check_room(spec, tokenizer)
-        model = model if getattr(model, "is_quantized", False) else model.to(device)
-        told = rows_apart(model, device, spec.base.dtype)
+        model = placed(model, spec)
+        told = fallen_back(model, spec)
         prober = _prober(spec, tokenizer)
         watched = prober is not None or spec.train.rounds != "one"  # what is measured on the way needs the way
         weights = store.weights(spec) if store is not None and not watched else None
@@ -117,20 +117,6 @@ def execute(spec: RunSpec, store: Store | None = None) -> RunResult:
     totals = {**tuned.totals, "n_eval_too_long": n_too_long, **told, **read_off}
     probes = tuple(prober.rows) if prober else tuned.probes
     return RunResult(spec, status, items, tuned.curve, totals, provenance(time.perf_counter() - started), probes=probes)
-
-
-def rows_apart(model: Any, device: Any, dtype: str) -> dict[str, str]:
-    """Try on a GPU, with the model itself, that packed rows do not see each other; fall back to padding where they do.
-
-    Returns:
-        What the totals of the run say of it: nothing, or which attention it fell back to. Processors use one kernel for
-        all models, which tests hold to that, and models from elsewhere are tried when they are loaded.
-    """
-    near = 0.1 if dtype == "bfloat16" else 0.01
-    if device.type != "cuda" or not is_packed(model) or keeps_rows_apart(model, autocast(device, dtype), near=near):
-        return {}
-    model.set_attn_implementation(PADDED)
-    return {"attention": PADDED}
 
 
 def _trained_apart(spec: RunSpec, store: Store | None) -> dict[str, Any] | None:
@@ -164,7 +150,7 @@ def _judged(
         spec,
         model,
         tokenizer,
-        base=lambda: load_base(spec)[0],
+        base=lambda: placed(load_base(spec)[0], spec),
         items=scored_items(spec),
         trained_on=lambda: training_set(spec, lambda: load_base(spec), features).examples,
         pad_id=pad_id(tokenizer),
@@ -336,12 +322,11 @@ def _perturbed(examples: list[Example], evaluation: EvalSpec) -> list[Example]:
     return changed
 
 
-def _device(name: str) -> Any:
+def _check_device(name: str) -> None:
     import torch
 
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("device: 'cuda' was asked for and no NVIDIA GPU is visible; use device: auto or cpu")
-    return torch.device(name)
 
 
 def _cuda_devices(name: str) -> list[int]:

@@ -15,6 +15,7 @@ import pandas as pd
 from itlib.execute import fixed_threads, load_base
 from itlib.microworld.phrasings import SETS
 from itlib.objectives._states import POOLS, logits_and_states
+from itlib.placement import placed
 from itlib.registry import sources
 from itlib.spec import RunSpec
 from itlib.stages import load_tuned
@@ -48,7 +49,7 @@ def cosines(spec: RunSpec, store: Store, phrasing_set: str) -> pd.DataFrame:
     items = sources.get(spec.data.source).crossed(spec.data, asked, seed=spec.seed)
     with fixed_threads(spec.threads), torch.inference_mode():
         base, tokenizer = load_base(spec)
-        model = load_tuned(base.to(spec.device), spec, store.weights(spec)).eval()
+        model = load_tuned(placed(base, spec), spec, store.weights(spec)).eval()
         encoded, _ = encode(items, tokenizer, max_length=spec.data.max_length)
         rows = []
         for family in dict.fromkeys(item.family for item in items):

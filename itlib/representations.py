@@ -12,6 +12,7 @@ from itlib.errors import InputError
 from itlib.evaluate import BATCH_TOKENS
 from itlib.execute import fixed_threads, load_base, scored_items
 from itlib.packing import is_packed, packed
+from itlib.placement import placed
 from itlib.spec import RunSpec, key
 from itlib.stages import load_tuned
 from itlib.store import Store
@@ -37,9 +38,10 @@ def run_states(spec: RunSpec, store: Store) -> np.ndarray:
         raise InputError(f"run {key(spec)} kept no weights, so its representations cannot be read")
     with fixed_threads(spec.threads):
         model, tokenizer = load_base(spec)
+        model = placed(model, spec)
         if weights is not None:
             model = load_tuned(model, spec, weights)
-        model = model.to(spec.device).eval()
+        model.eval()
         asking = in_form(tokenizer, spec.evaluate.shot_form)
         prompts = [encode_prompt(item, asking) for item in scored_items(spec)]
         return last_prompt_states(model, prompts, pad=pad_id(tokenizer), dtype=spec.base.dtype)

@@ -283,7 +283,7 @@ def _as_list(value: Any, element: Any) -> str:
     """Return the hint that a single value, where it is one of the elements, would be right as a list."""
     try:
         one = coerce(value, element, key="", where="")
-    except (InputError, TypeError):
+    except InputError:
         return ""
     return f" ([{_shown(one)}] would be right)" if one != "" else ""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -169,51 +169,57 @@ def train(
     on_step = on_step or _nothing
     weights = [p for p in model.parameters() if p.requires_grad]
     moves = optimizer(len(steps)) if optimizer else adamw(model, spec)
-    compiled = 0 < spec.compile_after <= len(steps)
     marks = set(np.unique(np.linspace(1, len(steps), min(spec.curve_points, len(steps))).round().astype(int)))
     model.train()
     losses: list[torch.Tensor] = []
     curve: list[dict[str, float]] = []
     totals = dict.fromkeys(("n_steps", "n_examples_seen", "n_tokens", "n_response_tokens", "n_padded_tokens"), 0)
     on_step(model, 0, len(steps))
-    if compiled:
-        totals["compiled"] = 1
-        model.compile(dynamic=True)
-    for step, rows in enumerate(steps):
-        batch = whole.at(rows)
-        n_supervised = sum(int(e.response_mask[1:].sum()) for e in batch.rows)
-        step_loss = torch.zeros((), device=device)
-        for group in map(batch.at, objective.groups(batch, spec.micro_batch_tokens)):
-            loss = objective.loss(model, group, pad_id=pad_id, dtype=dtype) / n_supervised
-            loss.backward()
-            step_loss += loss.detach()
-            totals["n_padded_tokens"] += len(group.texts) * max(len(e.input_ids) for e in group.texts)
-        gradient_norm = torch.nn.utils.clip_grad_norm_(weights, spec.gradient_clip)
-        for parameters in moves.param_groups:
-            parameters["lr"] = spec.learning_rate * learning_rate_factor(
-                step, len(steps), spec.schedule, spec.warmup_fraction
-            )
-        moves.step()
-        moves.zero_grad(set_to_none=True)
-        losses.append(step_loss)
-        totals["n_steps"] += 1
-        totals["n_examples_seen"] += len(batch.rows)
-        totals["n_tokens"] += sum(batch.lengths)
-        totals["n_response_tokens"] += n_supervised
-        if step + 1 in marks:  # the only place where a value leaves the device
-            mean_loss = float(torch.stack(losses).mean())
-            losses.clear()
-            if not (math.isfinite(mean_loss) and math.isfinite(float(gradient_norm))):
-                diverged = True
-                break
-            curve.append({"step": step + 1, "loss": mean_loss, "gradient_norm": float(gradient_norm)})
-        on_step(model, step + 1, len(steps))
-    else:
-        diverged = not finite(weights)
-        model.eval()
-    if compiled:
-        model._compiled_call_impl = None  # evaluation has other shapes and looks inside
-    return TrainingTrace(diverged, tuple(curve), totals)
+    with _compiled(model, on=0 < spec.compile_after <= len(steps), totals=totals):
+        for step, rows in enumerate(steps):
+            batch = whole.at(rows)
+            n_supervised = sum(int(e.response_mask[1:].sum()) for e in batch.rows)
+            step_loss = torch.zeros((), device=device)
+            for group in map(batch.at, objective.groups(batch, spec.micro_batch_tokens)):
+                loss = objective.loss(model, group, pad_id=pad_id, dtype=dtype) / n_supervised
+                loss.backward()
+                step_loss += loss.detach()
+                totals["n_padded_tokens"] += len(group.texts) * max(len(e.input_ids) for e in group.texts)
+            gradient_norm = torch.nn.utils.clip_grad_norm_(weights, spec.gradient_clip)
+            for parameters in moves.param_groups:
+                parameters["lr"] = spec.learning_rate * learning_rate_factor(
+                    step, len(steps), spec.schedule, spec.warmup_fraction
+                )
+            moves.step()
+            moves.zero_grad(set_to_none=True)
+            losses.append(step_loss)
+            totals["n_steps"] += 1
+            totals["n_examples_seen"] += len(batch.rows)
+            totals["n_tokens"] += sum(batch.lengths)
+            totals["n_response_tokens"] += n_supervised
+            if step + 1 in marks:  # the only place where a value leaves the device
+                mean_loss = float(torch.stack(losses).mean())
+                losses.clear()
+                if not (math.isfinite(mean_loss) and math.isfinite(float(gradient_norm))):
+                    return TrainingTrace(True, tuple(curve), totals)
+                curve.append({"step": step + 1, "loss": mean_loss, "gradient_norm": float(gradient_norm)})
+            on_step(model, step + 1, len(steps))
+    model.eval()
+    return TrainingTrace(not finite(weights), tuple(curve), totals)
+
+
+@contextlib.contextmanager
+def _compiled(model: Any, *, on: bool, totals: dict[str, int]) -> Iterator[None]:
+    """Compile a model while it is trained; evaluation has other shapes and looks inside. The totals say that it was."""
+    if not on:
+        yield
+        return
+    totals["compiled"] = 1
+    model.compile(dynamic=True)
+    try:
+        yield
+    finally:
+        model._compiled_call_impl = None
 
 
 def adamw(model: Any, spec: TrainSpec) -> torch.optim.AdamW:

@@ -16,22 +16,27 @@ from itlib.train import response_logits
 if TYPE_CHECKING:
     import torch
 
-LARGE = 2**28  # logits of one backward pass, a gibibyte in float32, from which on they are taken in pieces
+LARGE = {"cuda": 2**28}  # logits of one backward pass, a gibibyte in float32, from which on they are taken in pieces
 PLAIN = ("llama", "mistral", "qwen2", "qwen3", "smollm3", "phi3")  # their logits are the product of the head, no more
 
 
 def is_wide(model: Any, rows: Sequence[Encoded]) -> bool:
     """Return whether the logits of the supervised tokens are so many that they are taken in pieces.
 
-    Only of architectures whose head is one matrix product, with no adapter on it, and where torch has the function.
+    On GPUs alone: it moves last digits, and numbers of processors are kept. Only of architectures whose head is one
+    matrix product, with no adapter on it, and where torch has the function.
     """
     import torch
 
-    if model.config.model_type not in PLAIN or not hasattr(torch.nn.functional, "linear_cross_entropy"):
+    large = LARGE.get(model.device.type)
+    if (
+        large is None
+        or model.config.model_type not in PLAIN
+        or not hasattr(torch.nn.functional, "linear_cross_entropy")
+    ):
         return False
-    head = model.get_output_embeddings()
     n_supervised = sum(int(row.response_mask[1:].sum()) for row in rows)
-    return type(head) is torch.nn.Linear and n_supervised * head.out_features >= LARGE
+    return n_supervised * model.config.vocab_size >= large and type(model.get_output_embeddings()) is torch.nn.Linear
 
 
 def summed_cross_entropy(model: Any, rows: Sequence[Encoded], pad_id: int) -> torch.Tensor:

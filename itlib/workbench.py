@@ -22,6 +22,7 @@ from itlib.example import Example
 from itlib.features import Features
 from itlib.methods import Setting, method_of
 from itlib.models import is_encoder_decoder
+from itlib.placement import placed
 from itlib.registry import models, sources
 from itlib.selectors import Checkpoint, SelectionContext, canonical
 from itlib.selectors._ledger import Ledger
@@ -132,9 +133,9 @@ class Workbench:
         if name != "base" and not warm:
             resolved = scorer_model(name, self.spec.seed)
             model, tokenizer = models.get(resolved.model).load(resolved)
-            return model.to(self.spec.device), tokenizer
+            return placed(model, self.spec), tokenizer
         model, tokenizer = self.load_base()
-        model = model.to(self.spec.device)
+        model = placed(model, self.spec)
         if not warm:
             return model, tokenizer
         n = min(int(warm[1]), len(self.pool))

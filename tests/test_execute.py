@@ -4,12 +4,9 @@ from dataclasses import replace
 
 import pytest
 import small
-import tiny
-import torch
 
 from itlib.errors import InputError, RunError
-from itlib.execute import execute, rows_apart, run_one
-from itlib.packing import KERNEL, is_packed, register_kernel
+from itlib.execute import execute, run_one
 from itlib.registry import selectors, sources
 from itlib.result import ITEM_COLUMNS
 from itlib.spec import digest
@@ -293,15 +290,3 @@ def test_a_run_out_of_memory_is_a_row_that_says_what_may_fit(tmp_path, monkeypat
     result = run_one(small.resolved(n_train=8, micro_batch_tokens=512), Store(tmp_path))
     assert result.status == "failed" and type(error).__name__ in result.error
     assert ("micro_batch_tokens is 512; a run with 256 may fit" in result.error) == hint
-
-
-def test_packed_rows_that_see_each_other_on_a_gpu_are_padded_instead(monkeypatch):
-    from itlib import execute as module
-
-    register_kernel()
-    model, gpu, tried = tiny.llama(attn_implementation=KERNEL), torch.device("cuda"), []
-    monkeypatch.setattr(module, "keeps_rows_apart", lambda *_, near: tried.append(near) or len(tried) == 1)
-    assert rows_apart(model, gpu, "bfloat16") == {} and is_packed(model)
-    assert rows_apart(model, gpu, "float32") == {"attention": "sdpa"} and not is_packed(model)
-    assert rows_apart(model, gpu, "float32") == {} and tried == [0.1, 0.01]
-    assert rows_apart(tiny.llama(attn_implementation=KERNEL), torch.device("cpu"), "float32") == {} and len(tried) == 2

@@ -6,17 +6,19 @@ import tiny
 import torch
 
 from itlib.batching import micro_batches
+from itlib.errors import RunError
 from itlib.microworld.tokenizer import MAX_LENGTH as WORLD_CONTEXT
 from itlib.packing import (
+    APART,
     KERNEL,
     TRIMMED,
     half_precision,
     is_packed,
     is_trimmed,
     keeps_rows_apart,
+    kernel_for,
     packed,
     register_kernel,
-    trim,
 )
 from itlib.registry import methods
 from itlib.spec import MethodSpec, TrainSpec
@@ -24,11 +26,7 @@ from itlib.train import response_logits, train
 
 
 def packing(kernel=KERNEL, **changes):
-    register_kernel()
-    model = tiny.llama(attn_implementation=kernel, **changes)
-    if kernel == TRIMMED:
-        trim(model)
-    return model
+    return tiny.with_kernel(kernel, **changes)
 
 
 both = pytest.mark.parametrize("kernel", [KERNEL, TRIMMED])
@@ -223,16 +221,26 @@ def test_on_a_processor_no_half_precision_is_asked_for():
         assert half_precision(torch.zeros(1, 1, 1, 1, dtype=torch.bfloat16)) is None
 
 
-@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "qwen3", "smollm3", "phi3"])
-def test_common_architectures_keep_rows_apart(kind):
-    """Those that a GPU gets the kernel for without being asked."""
+def model_of_type(kind, **changes):
     from transformers import AutoConfig, AutoModelForCausalLM
 
     register_kernel()
     settings = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
                 "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64,
                 "pad_token_id": 0, "head_dim": 8}  # fmt: skip
-    config = AutoConfig.for_model(kind, **settings)
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation=KERNEL).eval()
-    assert keeps_rows_apart(model)
+    config = AutoConfig.for_model(kind, **(settings | changes))
+    return AutoModelForCausalLM.from_config(config, attn_implementation=KERNEL).eval()
+
+
+@pytest.mark.parametrize("kind", APART)
+def test_architectures_that_a_gpu_packs_unasked_keep_rows_apart(kind):
+    assert kernel_for(kind) in (KERNEL, TRIMMED) and keeps_rows_apart(model_of_type(kind))
+
+
+def test_rows_longer_than_a_sliding_window_are_refused():
+    """A token would see more than the model lets it; shorter rows are right."""
+    model = model_of_type("mistral", sliding_window=8)
+    assert kernel_for("mistral") == "sdpa" and keeps_rows_apart(model)
+    with torch.no_grad(), pytest.raises(RunError, match="packed rows of 9 tokens look back 8 at most; use sdpa"):
+        model(**packed([np.arange(3, 12), np.arange(3, 8)], "cpu"))

@@ -11,7 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from itlib.ordering import Traits
-from itlib.packing import KERNEL, TRIMMED, register_kernel, trim
+from itlib.packing import KERNEL, TRIMMED
 from itlib.registry import methods
 from itlib.spec import MethodSpec, TrainSpec
 from itlib.train import learning_rate_factor, response_logits, train
@@ -19,14 +19,6 @@ from itlib.trainer import rows_per_device, train_with_transformers
 
 HOW = {"seed": 0, "pad_id": 0, "dtype": "float32"}
 KERNELS = pytest.mark.parametrize("kernel", ["sdpa", KERNEL, TRIMMED])
-
-
-def with_kernel(kernel):
-    register_kernel()
-    model = tiny.llama(attn_implementation=kernel)
-    if kernel == TRIMMED:
-        trim(model)
-    return model
 
 
 def tuned(rows, spec, fit=train, seed=0, model=None):
@@ -201,7 +193,7 @@ def test_nothing_waits_for_the_device_but_the_curve(kernel):
     """
     counts = []
     for budget in (4, 12):
-        model = with_kernel(kernel)
+        model = tiny.with_kernel(kernel)
         with Syncs() as syncs:
             train(model, tiny.rows(24), TrainSpec(budget=budget, batch_size=6, curve_points=2), **HOW)
         counts.append(syncs.counts.total() - (budget if kernel == "sdpa" else 0))
@@ -215,7 +207,7 @@ def test_a_compiled_model_is_tuned_alike_and_given_back_as_it_was(kernel, monkey
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **how: whole(self, **how, backend="aot_eager"))
     ends, traces = [], []
     for compile_after in (0, 6):
-        model = with_kernel(kernel)
+        model = tiny.with_kernel(kernel)
         spec = TrainSpec(budget=6, batch_size=6, learning_rate=1e-2, compile_after=compile_after)
         torch._dynamo.utils.counters.clear()
         traces.append(train(model, tiny.rows(24), spec, **HOW))
@@ -230,3 +222,13 @@ def test_a_short_run_is_not_compiled(monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "compile", lambda *_, **__: pytest.fail("compiled"))
     trace = train(tiny.llama(), tiny.rows(24), TrainSpec(budget=5, batch_size=6, compile_after=6), **HOW)
     assert "compiled" not in trace.totals
+
+
+def test_a_run_that_diverges_is_given_back_uncompiled(monkeypatch):
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self, **_: setattr(self, "_compiled_call_impl", self._call_impl)
+    )
+    model = tiny.llama()
+    spec = TrainSpec(budget=4, batch_size=6, learning_rate=1e30, warmup_fraction=0.0, compile_after=1, curve_points=4)
+    trace = train(model, tiny.rows(24), spec, **HOW)
+    assert trace.diverged and trace.totals["compiled"] == 1 and model._compiled_call_impl is None

@@ -9,20 +9,10 @@ import torch
 
 from itlib import wide_head
 from itlib.objectives.response import summed_loss
-from itlib.packing import KERNEL, TRIMMED, register_kernel, trim
+from itlib.packing import KERNEL, TRIMMED
 from itlib.registry import methods
 from itlib.spec import MethodSpec, TrainSpec
 from itlib.train import train
-
-
-def model_of(kind):
-    if kind == "sdpa":
-        return tiny.llama()
-    register_kernel()
-    model = tiny.llama(attn_implementation=kind)
-    if kind == TRIMMED:
-        trim(model)
-    return model
 
 
 @pytest.fixture
@@ -32,7 +22,7 @@ def in_pieces(monkeypatch):
     monkeypatch.setattr(
         "torch.nn.functional.linear_cross_entropy", lambda *a, **k: asked.append(a[0].shape) or whole(*a, **k)
     )
-    monkeypatch.setattr(wide_head, "LARGE", 1)
+    monkeypatch.setattr(wide_head, "LARGE", {"cpu": 1})
     return asked
 
 
@@ -46,10 +36,10 @@ def loss_and_gradients(model, rows, dtype="float32"):
 @pytest.mark.parametrize(("dtype", "near"), [("float32", 1e-5), ("bfloat16", 0.03)])
 def test_loss_and_gradients_are_those_of_all_logits(kind, dtype, near, in_pieces, monkeypatch):
     rows = tiny.rows(12)
-    model = model_of(kind)
+    model = tiny.with_kernel(kind)
     loss, gradients = loss_and_gradients(copy.deepcopy(model), rows, dtype)
     assert in_pieces == [(sum(int(row.response_mask.sum()) for row in rows), model.config.hidden_size)]
-    monkeypatch.setattr(wide_head, "LARGE", 2**60)
+    monkeypatch.setattr(wide_head, "LARGE", {})
     wanted, wanted_gradients = loss_and_gradients(model, rows, dtype)
     assert len(in_pieces) == 1 and gradients.keys() == wanted_gradients.keys()
     assert float(loss) == pytest.approx(float(wanted), rel=near)
@@ -60,10 +50,10 @@ def test_loss_and_gradients_are_those_of_all_logits(kind, dtype, near, in_pieces
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_training_agrees(method, in_pieces, monkeypatch):
     rows, ends = tiny.rows(24), []
-    for large in (1, 2**60):
+    for large in ({"cpu": 1}, {}):
         monkeypatch.setattr(wide_head, "LARGE", large)
         torch.manual_seed(0)
-        model = methods.get(method).attach(model_of(KERNEL), MethodSpec(method=method, rank=2))
+        model = methods.get(method).attach(tiny.with_kernel(KERNEL), MethodSpec(method=method, rank=2))
         train(model, rows, TrainSpec(budget=5, batch_size=8, learning_rate=1e-2), seed=0, pad_id=0, dtype="float32")
         ends.append(model.state_dict())
     assert len(in_pieces) >= 5
@@ -71,10 +61,11 @@ def test_training_agrees(method, in_pieces, monkeypatch):
 
 
 def test_what_is_left_alone(monkeypatch):
-    """A small batch, a head with an adapter, and an architecture that does more to its logits."""
+    """Processors, a small batch, a head with an adapter, and an architecture that does more to its logits."""
+    assert wide_head.LARGE.keys() == {"cuda"}
     rows = tiny.rows(12)
     n_logits = sum(int(row.response_mask[1:].sum()) for row in rows) * tiny.VOCABULARY
-    monkeypatch.setattr(wide_head, "LARGE", n_logits)
+    monkeypatch.setattr(wide_head, "LARGE", {"cpu": n_logits})
     assert wide_head.is_wide(tiny.llama(), rows) and not wide_head.is_wide(tiny.llama(), rows[1:])
     model = tiny.llama()
     model.config.model_type = "granite"

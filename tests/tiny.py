@@ -20,6 +20,17 @@ def llama(seed=0, **changes):
     return LlamaForCausalLM(LlamaConfig(**(settings | changes))).eval()
 
 
+def with_kernel(kernel, **changes):
+    """The same with an attention of ours or the library's."""
+    from itlib.packing import TRIMMED, register_kernel, trim
+
+    register_kernel()
+    model = llama(attn_implementation=kernel, **changes)
+    if kernel == TRIMMED:
+        trim(model)
+    return model
+
+
 def rows(n, seed=0, longest=20):
     """Rows of random tokens; the last few of each are supervised."""
     rng = np.random.default_rng(seed)

@@ -77,7 +77,7 @@ def _change(about: Measured) -> tuple[torch.Tensor, torch.Tensor]:
     """Return all matrix entries of the base and what tuning added, as long vectors; the rest goes back to the base."""
     import torch
 
-    base = about.base().to(about.model.device)
+    base = about.base()
     inside = {f"{name}.weight" for name, _ in matrices(about.model)}
     own, others = dict(base.named_parameters()), dict(about.model.named_parameters())
     with torch.no_grad():

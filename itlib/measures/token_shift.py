@@ -64,7 +64,7 @@ def _answers(about: Measured) -> list[Encoded]:
 def _tokens(about: Measured, rows: list[Encoded]) -> pd.DataFrame:
     import torch
 
-    base = about.base().to(about.model.device).eval()
+    base = about.base().eval()
     is_form = _form(about)
     parts = []
     with torch.inference_mode():

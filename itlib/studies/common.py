@@ -32,7 +32,7 @@ PROFILES = ("smoke", "cpu", "gpu-micro", "gpu", "paper")
 PHRASINGS = {"observed": "dev_wrapper", "unobserved_wrapper": "dev_wrapper", "unobserved": "dev"}
 DEVICES = ("auto", "cpu", "cuda")
 MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 65536}  # small pieces waste less padding; a GPU wants large ones
-COMPILE_AFTER = 1000  # steps of a run on a GPU: compiling takes about a minute
+COMPILE_AFTER = 1000  # steps of a run on a GPU from which on compiling should pay; not measured
 Run = Callable[[Sequence[RunSpec]], list[RunResult]]
 
 
