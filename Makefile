@@ -73,7 +73,7 @@ verify: setup ## hashes, verdicts and dates of the reports of PROFILE, and the c
 
 # Alone on the machine, please. DATA and DATA_MODEL name a file of instructions and a model for the part on real rows.
 bench: setup ## ratios to public trainers, harness and loops, and what a user waits for, what costs grow with; JSON in results/bench
-	$(OFFLINE) $(BIN)/python benchmarks/fine_tuning.py --json results/bench/fine_tuning.json
+	$(OFFLINE) $(BIN)/python benchmarks/fine_tuning.py --repetitions 15 --json results/bench/fine_tuning.json
 	$(OFFLINE) $(BIN)/python benchmarks/evaluation.py --json results/bench/evaluation.json
 	$(OFFLINE) $(BIN)/python benchmarks/scoring.py --json results/bench/scoring.json
 	$(OFFLINE) $(BIN)/python benchmarks/workers.py --repetitions 3 --json results/bench/workers.json

@@ -96,7 +96,7 @@ def draw(found: list[dict[str, Any]], path: Path) -> None:
             memory_ax.set(xlabel=row["grows"])
             for ax in (time_ax, memory_ax):
                 ax.xaxis.set_minor_locator(NullLocator())
-                ax.set_xticks(ends, [f"{size:,}" for size in ends])
+                ax.set_xticks(ends, [f"{size / 1e6:.2g}M" if size > 1e5 else f"{size:,}" for size in ends])
             time_ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             time_ax.yaxis.set_major_formatter("{x:g}")
             time_ax.yaxis.set_minor_locator(NullLocator())

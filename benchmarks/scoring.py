@@ -21,6 +21,7 @@ import torch
 from fine_tuning import rows_of, spec_of, with_rows
 from sides import Side, Target, alternate, parser, show, timed, write
 
+from itlib.example import Example
 from itlib.execute import load_base
 from itlib.features import Features
 from itlib.gradient_blocks import gradient_blocks
@@ -28,7 +29,7 @@ from itlib.methods import method_of
 from itlib.selection import Ledger
 from itlib.selectors.nuggets import join, log_likelihoods
 from itlib.spec import with_fields
-from itlib.template import Encoded, pad_id, stop_token_id
+from itlib.template import Encoded, encode, pad_id, stop_token_id
 
 TOLERANCE = 2e-3  # between scores of the two sides, in nats or relative to the largest gradient
 
@@ -41,11 +42,17 @@ def mean_loss(model: Any, ids: np.ndarray, mask: np.ndarray) -> torch.Tensor:
     return losses[torch.as_tensor(mask[1:])].mean()
 
 
-def ifd_one_by_one(model: Any, rows: Sequence[Encoded], prefix: np.ndarray) -> np.ndarray:
-    """Return IFD as the ratio of the loss of a response after its prompt and after ``prefix`` alone."""
+def ifd_one_by_one(
+    model: Any, tokenizer: Any, examples: Sequence[Example], max_length: int, prefix: np.ndarray
+) -> np.ndarray:
+    """Return IFD as the ratio of the loss of a response after its prompt and after ``prefix`` alone.
+
+    The loop turns each text into tokens itself, as public code does; the other side starts from texts, too.
+    """
     found = []
     with torch.inference_mode():
-        for row in rows:
+        for example in examples:
+            (row,), _ = encode([example], tokenizer, max_length=max_length)
             after = float(mean_loss(model, row.input_ids, row.response_mask))
             alone = np.concatenate([prefix, row.input_ids[row.response_mask]])
             marks = np.arange(len(alone)) >= len(prefix)
@@ -148,9 +155,10 @@ def main() -> int:
 
     real = given.data is not None
     prefix = features().prefix
+    one_by_one = partial(ifd_one_by_one, plain, tokenizer, examples, given.max_length, prefix)
     found = [
-        compare("IFD", "examples", (ifd, lambda: ifd_one_by_one(plain, rows, prefix)), len(rows), 1.4 if real else 8,
-                given, [Side("ceiling", partial(ceiling, plain, rows))], [Target("batched", "ceiling", 0.8)]),
+        compare("IFD", "examples", (ifd, one_by_one), len(rows), 1.4 if real else 8, given,
+                [Side("ceiling", partial(ceiling, plain, rows))], [Target("batched", "ceiling", 0.8)]),
         compare("gradients of all weights (LESS)", "examples",
                 (lambda: gradients_batched(model, rows, pad), lambda: gradients_one_by_one(plain, rows)), len(rows), 2,
                 given),

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+PATIENCE = 90.0  # seconds of a turn, beyond which a side is not asked to repeat it
 PACKAGES = ("torch", "transformers", "peft", "trl", "lm-eval", "numpy")
 
 
@@ -46,26 +47,39 @@ def timed(work: float, function: Callable[[], Any]) -> tuple[float, float]:
     return work, time.perf_counter() - start
 
 
-def alternate(sides: Sequence[Side], repetitions: int, *, warm_up: int = 1) -> dict[str, list[float]]:
+def alternate(
+    sides: Sequence[Side], repetitions: int, *, warm_up: int = 1, patience: float = PATIENCE
+) -> dict[str, list[float]]:
     """Return the rates of every side, work per second, one per repetition.
 
     Sides take turns, and the order turns round after each repetition, so that neither a slow moment nor a place in the
-    order belongs to one of them. The first ``warm_up`` rounds do not count.
+    order belongs to one of them. The first ``warm_up`` rounds do not count, but for a side that takes more than
+    ``patience`` seconds in one of them: that turn is its only one.
     """
     rates: dict[str, list[float]] = {side.name: [] for side in sides}
+    slow: set[str] = set()
     for repetition in range(warm_up + repetitions):
         for side in sides if repetition % 2 == 0 else reversed(sides):
+            if side.name in slow:
+                continue
             gc.collect()
             work, seconds = side.run()
-            if repetition >= warm_up:
+            if repetition < warm_up and seconds > patience:
+                slow.add(side.name)
+            if repetition >= warm_up or side.name in slow:
                 rates[side.name].append(work / seconds)
             print(f"  {side.name}: {work / seconds:,.1f} per s", file=sys.stderr, flush=True)
     return rates
 
 
 def ratios(rates: Mapping[str, Sequence[float]], side: str, other: str) -> tuple[float, float, float]:
-    """Return the median over repetitions of the ratio of two rates, the smallest and the largest."""
-    found = [mine / theirs for mine, theirs in zip(rates[side], rates[other], strict=True)]
+    """Return the median over repetitions of the ratio of two rates, the smallest and the largest.
+
+    Where one of the two had a single turn, each turn of the other is compared with it.
+    """
+    turns = max(len(rates[side]), len(rates[other]))
+    mine, theirs = (rates[name] * turns if len(rates[name]) == 1 else rates[name] for name in (side, other))
+    found = [one / another for one, another in zip(mine, theirs, strict=True)]
     return statistics.median(found), min(found), max(found)
 
 

@@ -26,7 +26,7 @@ from itlib.workspace import project_root
 HEADLINES = {
     "01_data_scaling": (),
     "02_data_selection": ("arms=[ifd_loss, rds, oracle_clean]", "budgets=[]"),
-    "03_robustness": ("sizes=[]", "imbalance=0", "asked_phrasings=8"),
+    "03_robustness": ("sizes=[]", "imbalance=0"),
     "04_lora_vs_full": ("frontier=false",),
 }  # parameters that leave the headline part of a study
 

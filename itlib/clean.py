@@ -16,7 +16,7 @@ from itlib.errors import InputError
 KINDS = {
     "aside": "damaged entries, put aside",
     "checkpoints": "where interrupted runs would go on from; they start anew without them",
-    "features": "features of pools, made again when a selector needs them",
+    "features": "features of pools and bases, made again when a selector or a notebook needs them",
     "weights": "weights of tuned models; a run that keeps them is trained again when it is asked",
 }
 

@@ -145,7 +145,7 @@ def _judged(
     if not (evaluate.measures or evaluate.edit != NONE):
         return (*_evaluate(model, tokenizer, spec), {})
     model.eval()
-    features = None if store is None else store.root / "features"  # what a selector looked at is not computed again
+    features = store and store.features  # what a selector looked at is not computed again
     about = Measured(
         spec,
         model,

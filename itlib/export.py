@@ -68,7 +68,7 @@ def export_selection(out: Path, *, data: str, model: str, store: Store, **fields
     if spec.data.n_train > len(pool):
         fit = f"{len(pool)} rows fit max_length {spec.data.max_length}"
         raise InputError(f"--n: {spec.data.n_train} asked for, and {fit}")
-    features = store.root / "features"
+    features = store.features
     chosen = select(spec, pool, spec.data.n_train, lambda: load_base(spec), features)
     values = None
     if isinstance(selectors.get(spec.data.selector), ScoreSelector):

@@ -8,7 +8,7 @@ diverged run is one row with an empty metric and no value: never a missing row, 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -173,24 +173,27 @@ def _family_scores(result: RunResult) -> list[dict[str, object]]:
     if result.status != "done" or not result.items:
         return []
     items = pd.DataFrame(list(result.items), columns=list(ITEM_COLUMNS))
+    columns = {name: items[name].to_numpy(dtype=float) for name in (*MEANS, "nll", "n_tokens", "n_bytes")}
     scores: list[dict[str, object]] = []
-    for names, group in items.groupby(list(GROUPS), sort=True):
-        for metric, (value, n_items) in _metrics(group, is_reference=names[0] == REFERENCE).items():
+    for names, places in sorted(items.groupby(list(GROUPS)).indices.items()):
+        family = {name: column[places] for name, column in columns.items()}
+        for metric, (value, n_items) in _metrics(family, is_reference=names[0] == REFERENCE).items():
             where = dict(zip(GROUPS, names, strict=True))
             scores.append({**where, "metric": metric, "value": float(value), "n_items": n_items})
     return scores
 
 
-def _metrics(items: pd.DataFrame, *, is_reference: bool) -> dict[str, tuple[float, int]]:
-    """Return metric → (value, items behind it) of one family."""
-    nll, tokens, size = items["nll"].sum(), items["n_tokens"].sum(), items["n_bytes"].sum()
+def _metrics(items: Mapping[str, np.ndarray], *, is_reference: bool) -> dict[str, tuple[float, int]]:
+    """Return metric → (value, items behind it) of one family, from its columns."""
+    nll, tokens, size = (np.nansum(items[name]) for name in ("nll", "n_tokens", "n_bytes"))
+    n = len(items["nll"])
     if is_reference:
-        return {"reference_loss": (nll / tokens, len(items))}
-    values = {"response_nll": (nll / tokens, len(items))}
+        return {"reference_loss": (nll / tokens, n)}
+    values = {"response_nll": (nll / tokens, n)}
     if size:
-        values["bits_per_byte"] = (nll / np.log(2) / size, len(items))
+        values["bits_per_byte"] = (nll / np.log(2) / size, n)
     for name in MEANS:
-        scored = items[name].dropna()
+        scored = items[name][~np.isnan(items[name])]
         if len(scored):
             values[name] = (scored.mean(), len(scored))
     return values

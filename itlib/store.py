@@ -66,6 +66,11 @@ class Store:
 
     # ---- scores -------------------------------------------------------------------------------------------
 
+    @property
+    def features(self) -> Path:
+        """Where numbers of pools and bases are kept that can be computed again; see ``itlib.shards``."""
+        return self.root / "features"
+
     def folder(self, spec: RunSpec) -> Path:
         """Return where the scores of a resolved spec live."""
         return self.root / "runs" / key(spec)

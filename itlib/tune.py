@@ -76,7 +76,7 @@ def tune(
     """
     if spec.data.n_train == 0:
         return Tuned(model, False, (), {"n_parameters": sum(p.numel() for p in model.parameters())})
-    features = None if store is None else store.root / "features"
+    features = store and store.features
     data = training_set(spec, lambda: load_base(spec), features)
     encoded, audit = encode(data.examples, tokenizer, max_length=spec.data.max_length)
     if prober is not None:

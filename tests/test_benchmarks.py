@@ -85,3 +85,26 @@ def test_operations_by_hand(monkeypatch):
     attention = 6 * 1 * 3 * 4**2
     assert gpu.operations(model, [row], low_rank=False) == 6 * (2 * 4 + 15 * 2) + attention
     assert gpu.operations(model, [row], low_rank=True) == 4 * (2 * 4 + 15 * 2) + attention
+
+
+def test_sides_take_turns_and_a_slow_one_has_a_single_turn(monkeypatch):
+    """Rates by hand: the quick side does 10 in 1, 2 and 4 seconds; the slow one 10 in 100 seconds, once."""
+    monkeypatch.syspath_prepend(str(project_root() / "benchmarks"))
+    sides = importlib.import_module("sides")
+    turns, seconds = [], iter([1.0, 1.0, 2.0, 4.0])
+
+    def quick():
+        turns.append("quick")
+        return 10, next(seconds)
+
+    def slow():
+        turns.append("slow")
+        return 10, 100.0
+
+    rates = sides.alternate([sides.Side("quick", quick), sides.Side("slow", slow)], 3)
+    assert rates == {"quick": [10.0, 5.0, 2.5], "slow": [0.1]}
+    assert turns == ["quick", "slow", "quick", "quick", "quick"]
+    assert sides.ratios(rates, "quick", "slow") == pytest.approx((50, 25, 100))
+    assert sides.ratios({"a": [4.0, 9.0], "b": [2.0, 3.0]}, "a", "b") == pytest.approx((2.5, 2, 3))
+    turns.clear()
+    assert sides.alternate([sides.Side("slow", slow)], 2, patience=200) == {"slow": [0.1, 0.1]}

@@ -141,6 +141,11 @@ def _key(relation: str, arguments: tuple[str, ...]) -> str:
     return (" + " if relation == "addition" else " , ").join(arguments)
 
 
+def frequencies() -> list[float]:
+    """Return how often documents may speak of a person, from never, 0, to 1."""
+    return sorted({0.0, *facts.FREQUENCY.values()})
+
+
 def recall_by_frequency(model: Any, tokenizer: Any) -> dict[float, float]:
     """Return exact match on homes and jobs in document form, by how often documents speak of a person.
 

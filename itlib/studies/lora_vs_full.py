@@ -31,6 +31,7 @@ from itlib.result import RunResult
 from itlib.schema import param
 from itlib.spec import MethodSpec, RunSpec, with_fields
 from itlib.spectra import count_below
+from itlib.store import Store
 from itlib.studies.chosen import Designs, check_designs, distinct, run_designs
 from itlib.studies.common import Run, check_unique, one_per_base, replicates, variant
 from itlib.studies.tuned_arms import (
@@ -157,9 +158,15 @@ def _is_shipped(spec: RunSpec) -> bool:
     return hasattr(models.get(spec.base.model), "base_seeds")
 
 
-def known_before(results: Mapping[str, Sequence[RunResult]]) -> pd.DataFrame:
-    """Return what the untuned bases know, see ``base_recall``; empty where they were not told our facts."""
-    return base_recall([result.spec for result in results[UNTUNED] if _is_shipped(result.spec)])
+def known_before(results: Mapping[str, Sequence[RunResult]], store: Store | None = None) -> pd.DataFrame:
+    """Return what the untuned bases know, see ``base_recall``; empty where they were not told our facts.
+
+    Args:
+        results: From ``designs``.
+        store: Where it is kept once it is known; None keeps nothing.
+    """
+    shipped = [result.spec for result in results[UNTUNED] if _is_shipped(result.spec)]
+    return base_recall(shipped, store and store.features)
 
 
 def evidence(
@@ -185,7 +192,8 @@ def evidence(
         about = {"arm": arm, "point": UNTUNED if arm == UNTUNED else OWN}
         parts.append(run_frame(runs).assign(kind="test", frequency=np.nan, **about))
         read_off = [_known(before, run) if arm == UNTUNED else _read_off(run) for run in runs]
-        rows = [_fields(run) | row for run, found in zip(runs, read_off, strict=True) for row in found]
+        about_runs = [_fields(run) for run in runs]
+        rows = [fields | row for fields, found in zip(about_runs, read_off, strict=True) for row in found]
         parts.append(pd.DataFrame(rows).assign(**about))
     for arm, runs in others.items():
         parts.append(run_frame(runs).assign(kind="test", frequency=np.nan, arm=arm, point=OTHER))

@@ -1,8 +1,10 @@
 """Facts by frequency: of a base as it is, and read off a run."""
 
 import small
+from pandas.testing import assert_frame_equal
 
 from itlib.execute import load_base
+from itlib.measures import recall
 from itlib.measures.recall import base_recall, measure_recall
 
 
@@ -21,3 +23,22 @@ def test_bases_are_asked_once_and_say_what_the_measure_says():
 
 def test_no_base_is_an_empty_table():
     assert list(base_recall([]).columns) == ["base_seed", "frequency", "recall"]
+
+
+def test_what_is_known_of_a_base_loads_no_model(tmp_path, monkeypatch):
+    """Kept by the fingerprint of the weights: another seed of the same base finds it, another base does not."""
+    specs = [small.resolved(seed=seed, base_seed=base) for seed, base in ((0, 0), (1, 3), (8, 0))]
+    loaded, model = [], load_base(specs[0])
+
+    class Known:
+        def load(self, base):
+            loaded.append(base.base_seed)
+            return model
+
+    monkeypatch.setattr(recall.models, "get", lambda name: Known())
+    first = base_recall(specs[:1], tmp_path)
+    assert loaded == [0]
+    assert_frame_equal(base_recall(specs[2:], tmp_path), first)
+    assert loaded == [0]
+    assert set(base_recall(specs, tmp_path)["base_seed"]) == {0, 3} and loaded == [0, 3]
+    assert_frame_equal(base_recall(specs[:1]), first)
