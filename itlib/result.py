@@ -12,6 +12,9 @@ _NAMES = ("item", "family", "category", "familiarity", "phrasing")
 _SCORES = ("exact_match", "exact_match_lenient", "graded", "nll")
 _COUNTS = ("n_tokens", "n_bytes")
 ITEM_COLUMNS = (*_NAMES, *_SCORES, *_COUNTS, "generated")
+_SCORED = len(_NAMES)  # where scores begin, then counts, and what comes after them
+_COUNTED = _SCORED + len(_SCORES)
+_LAST = _COUNTED + len(_COUNTS)
 REFERENCE = "reference"  # the family of held-out pretraining text
 STATUSES = ("done", "diverged", "failed")
 
@@ -50,12 +53,5 @@ def item_from_text(cells: Sequence[str]) -> tuple[Any, ...]:
     """Return one item from the text of its cells, an empty score being None; ``ValueError`` where a cell is wrong."""
     if len(cells) != len(ITEM_COLUMNS):
         raise ValueError(f"an item has {len(ITEM_COLUMNS)} cells, not {len(cells)}")
-    return tuple(_value(name, cell) for name, cell in zip(ITEM_COLUMNS, cells, strict=True))
-
-
-def _value(name: str, cell: str) -> Any:
-    if name in _COUNTS:
-        return int(cell)
-    if name in _SCORES:
-        return float(cell) if cell else None
-    return cell
+    names, scores, counts, rest = cells[:_SCORED], cells[_SCORED:_COUNTED], cells[_COUNTED:_LAST], cells[_LAST:]
+    return (*names, *[float(cell) if cell else None for cell in scores], *map(int, counts), *rest)

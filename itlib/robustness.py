@@ -125,8 +125,7 @@ def instruction_variance(rows: pd.DataFrame, *, by: Sequence[str], value: str = 
         InputError: A column is missing, or an instruction has two scores on one item.
     """
     found = [
-        {**names, **asdict(crossed_anova(_table(cell, "instruction", "item", value)))}
-        for names, cell in _cells(rows, by, ("instruction", "item", value))
+        {**names, **asdict(crossed_anova(table))} for names, table in _tables(rows, by, "instruction", "item", value)
     ]
     return pd.DataFrame(found, columns=[*by, *Crossed.__dataclass_fields__])
 
@@ -416,8 +415,7 @@ def all_correct(rows: pd.DataFrame, *, ks: Sequence[int], by: Sequence[str] = ()
         ValueError: A ``k`` below 1.
     """
     found = []
-    for names, cell in _cells(rows, by, ("instruction", "item", value)):
-        table = _table(cell, "instruction", "item", value)
+    for names, table in _tables(rows, by, "instruction", "item", value):
         _check_binary(table, value)
         for k in ks:
             sizes = {"n_instructions": table.shape[0], "n_items": table.shape[1]}
@@ -530,13 +528,17 @@ def chain_accuracy(rows: pd.DataFrame, *, by: Sequence[str] = ("arm", "length"))
 # ---- helpers ------------------------------------------------------------------------------------------------
 
 
+def _require(rows: pd.DataFrame, names: Sequence[str]) -> None:
+    for name in names:
+        if name not in rows.columns:
+            raise InputError(f"frame has no column '{name}'{did_you_mean(name, rows.columns)}")
+
+
 def _cells(
     rows: pd.DataFrame, by: Sequence[str], needed: Sequence[str]
 ) -> Iterator[tuple[Mapping[str, Any], pd.DataFrame]]:
     """Yield every combination of the grouping columns with its rows, in sorted order; without columns, all rows."""
-    for name in (*by, *needed):
-        if name not in rows.columns:
-            raise InputError(f"frame has no column '{name}'{did_you_mean(name, rows.columns)}")
+    _require(rows, (*by, *needed))
     if not by:
         yield {}, rows
         return
@@ -544,15 +546,39 @@ def _cells(
         yield dict(zip(by, names, strict=True)), cell
 
 
+def _tables(
+    rows: pd.DataFrame, by: Sequence[str], row: str, column: str, value: str
+) -> Iterator[tuple[Mapping[str, Any], np.ndarray]]:
+    """Yield every combination of the grouping columns with its ``_table``, in sorted order, many times as fast."""
+    _require(rows, (*by, row, column, value))
+    if not by:
+        yield {}, _table(rows, row, column, value)
+        return
+    row_numbers, column_numbers = (pd.factorize(rows[name], sort=True)[0] for name in (row, column))
+    values = rows[value].to_numpy(dtype=float)
+    cells = rows.groupby(list(by), sort=True, dropna=False).ngroup().to_numpy()
+    order = np.argsort(cells, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(cells[order])) + 1) if len(order) else []
+    names = rows[list(by)].iloc[[group[0] for group in groups]].itertuples(index=False, name=None)
+    for name, group in zip(names, groups, strict=True):
+        table = _filled(row_numbers[group], column_numbers[group], values[group], (row, column, value))
+        yield dict(zip(by, name, strict=True)), table
+
+
 def _table(cell: pd.DataFrame, row: str, column: str, value: str) -> np.ndarray:
     """Return values as a table, NaN where there is none; two values for one place are refused."""
-    rows, row_names = pd.factorize(cell[row], sort=True)
-    columns, column_names = pd.factorize(cell[column], sort=True)
-    places = rows * len(column_names) + columns
+    numbers = (pd.factorize(cell[name], sort=True)[0] for name in (row, column))
+    return _filled(*numbers, cell[value].to_numpy(dtype=float), (row, column, value))
+
+
+def _filled(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, names: tuple[str, str, str]) -> np.ndarray:
+    (kinds, rows), (more, columns) = (np.unique(numbers, return_inverse=True) for numbers in (rows, columns))
+    places = rows * len(more) + columns
     if len(np.unique(places)) < len(places):
+        row, column, value = names
         raise InputError(f"{value}: several values for one {row} and {column}; select one first")
-    table = np.full((len(row_names), len(column_names)), np.nan)
-    table[rows, columns] = cell[value].to_numpy(dtype=float)
+    table = np.full((len(kinds), len(more)), np.nan)
+    table[rows, columns] = values
     return table
 
 

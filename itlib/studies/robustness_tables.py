@@ -43,8 +43,8 @@ def accuracy_rows(frame: pd.DataFrame, arm: str, unobserved: str = UNOBSERVED) -
 
 def arms(frame: pd.DataFrame) -> list[str]:
     """Return the arms that tuning made, in their order: numbers of phrasings, sizes, unequal families."""
-    done = frame[frame["value"].notna()]
-    return [name for name in dict.fromkeys(done["arm"]) if name != UNTUNED]
+    done = frame.loc[frame["value"].notna(), "arm"].unique()
+    return [name for name in done if name != UNTUNED]
 
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
