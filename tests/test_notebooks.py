@@ -21,7 +21,7 @@ from itlib.workspace import project_root
 NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
 STUDIES = [path for path in NOTEBOOKS if path.stem[:2].isdigit()]
 COMPUTED_AGAIN = ("01_data_scaling", "02_data_selection", "03g_own_scores", "90_claims")
-HEADLINES = ("01_data_scaling", "02_data_selection", "03_robustness", "03g_own_scores", "04_lora_vs_full")
+EVERY_WAY = ("01_data_scaling", "02_data_selection")  # the others are slow tests
 NO_CLAIMS = ("02f_own_data", "03g_own_scores", "90_claims", "90b_verdict_rates")
 TIMED = {"seconds"}  # figures of seconds: where their points and labels lie depends on the machine
 DATA = (".csv", ".md", ".tex", ".json", ".parquet")
@@ -205,10 +205,10 @@ def papermill(path, results, params):
     assert "Traceback" not in json.dumps(nbformat.read(out, as_version=4))
 
 
-SIBLINGS = [path for path in STUDIES if path.stem not in HEADLINES]
+ONE_WAY = [path for path in STUDIES if path.stem not in EVERY_WAY]
 
 
-@pytest.mark.parametrize("path", SIBLINGS, ids=names(SIBLINGS))
+@pytest.mark.parametrize("path", ONE_WAY, ids=names(ONE_WAY))
 def test_plain_papermill(path, tmp_path):
     papermill(path, tmp_path / "a", f"params/smoke/{path.stem}.yaml")
     check_report(tmp_path / "a" / "smoke" / path.stem, path.stem)
@@ -216,7 +216,7 @@ def test_plain_papermill(path, tmp_path):
 
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(p, marks=() if p.stem in HEADLINES else pytest.mark.slow, id=p.stem) for p in STUDIES],
+    [pytest.param(p, marks=() if p.stem in EVERY_WAY else pytest.mark.slow, id=p.stem) for p in STUDIES],
 )
 def test_every_way_gives_the_same_bytes(path, tmp_path):
     """The command line, a second time, as JupyterLab does, and plain papermill elsewhere."""
