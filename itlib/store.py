@@ -64,12 +64,12 @@ class Store:
             raise InputError(f"results folder {self.root} is not writable: {error.strerror}; choose another") from None
         self._writable = True
 
-    # ---- scores -------------------------------------------------------------------------------------------
-
     @property
     def features(self) -> Path:
         """Where numbers of pools and bases are kept that can be computed again; see ``itlib.shards``."""
         return self.root / "features"
+
+    # ---- scores -------------------------------------------------------------------------------------------
 
     def folder(self, spec: RunSpec) -> Path:
         """Return where the scores of a resolved spec live."""

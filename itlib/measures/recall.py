@@ -34,7 +34,7 @@ def base_recall(specs: Sequence[RunSpec], folder: Path | None = None) -> pd.Data
 
     Args:
         specs: Resolved specs of runs.
-        folder: Where the numbers are kept by the fingerprint of a base (``itlib.shards``), so that a notebook that is
+        folder: Where the numbers are kept, by fingerprint and attention of a base (``itlib.shards``): a notebook that is
             opened again loads no model; None keeps nothing.
 
     Returns:
@@ -45,7 +45,7 @@ def base_recall(specs: Sequence[RunSpec], folder: Path | None = None) -> pd.Data
     bases = {spec.base.base_seed: spec.base for spec in specs}
     parts = []
     for seed, base in sorted(bases.items()):
-        address = hashlib.sha256(f"recall {VERSION} {base.model_fingerprint}".encode()).hexdigest()
+        address = hashlib.sha256(f"recall {VERSION} {base.model_fingerprint} {base.attention}".encode()).hexdigest()
         found = table(folder, address, len(frequencies()), partial(_of_base, base))
         parts.append(pd.DataFrame(found).assign(base_seed=seed))
     columns = ["base_seed", "frequency", "recall"]
