@@ -34,8 +34,8 @@ def base_recall(specs: Sequence[RunSpec], folder: Path | None = None) -> pd.Data
 
     Args:
         specs: Resolved specs of runs.
-        folder: Where the numbers are kept, by fingerprint and attention of a base (``itlib.shards``): a notebook that is
-            opened again loads no model; None keeps nothing.
+        folder: Where the numbers are kept by fingerprint and attention of a base (``itlib.shards``), so that a notebook
+            that is opened again loads no model; None keeps nothing.
 
     Returns:
         Columns ``base_seed``, ``frequency`` and ``recall``.
