@@ -136,6 +136,8 @@ def execute(arguments, results, folder=None):
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
     environment |= {"ITLIB_RESULTS": str(results), "OMP_NUM_THREADS": "1"}
     environment |= {"PYTHONPATH": str(Path(__file__).parent / "no_network"), "NETWORK_LOG": str(log)}
+    # `python -m jupyter execute` starts the first jupyter-execute of PATH, which may belong to another environment.
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])
     done = subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=folder or project_root(),
