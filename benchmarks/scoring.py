@@ -150,8 +150,8 @@ def main() -> int:
         return Features(lambda: (model, tokenizer), **how)
 
     def ifd() -> np.ndarray:
-        losses = features().losses(examples)
-        return losses.conditional / losses.unconditional
+        conditional, unconditional = features().response_losses(examples)
+        return conditional / unconditional
 
     real = given.data is not None
     prefix = features().prefix

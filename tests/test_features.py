@@ -68,6 +68,20 @@ def test_a_response_of_one_word_is_scored_whole_in_both_passes(base):
         assert losses.unconditional[index] == pytest.approx(each[-2:].mean(), rel=1e-5, abs=2e-5)
 
 
+def test_losses_of_responses_equal_those_of_the_whole_row_and_ask_for_fewer_logits(base, pool):
+    n_logits = []
+    head = base[0].get_output_embeddings()
+    handle = head.register_forward_hook(lambda module, given, found: n_logits.append(found.shape[:-1].numel()))
+    losses = make(base).losses(pool)
+    n_whole, n_alone = n_logits
+    conditional, unconditional = make(base).response_losses(pool)
+    handle.remove()
+    np.testing.assert_allclose(conditional, losses.conditional, rtol=1e-5, atol=2e-5)
+    np.testing.assert_array_equal(unconditional, losses.unconditional)
+    assert losses.n_response_tokens.sum() <= n_logits[2] < n_whole
+    assert n_logits[3] == n_alone
+
+
 def test_features_of_another_thread_count_are_another_table(base, pool, tmp_path):
     addresses = set()
     for threads in (1, 2):
@@ -93,8 +107,9 @@ def test_a_table_is_read_back_and_a_damaged_shard_is_computed_again(base, pool, 
     stored[0].write_bytes(stored[0].read_bytes()[:-1] + b"\x00\x01")
     stored[1].unlink()
     calls = []
-    measured = Features._measured
-    monkeypatch.setattr(Features, "_measured", lambda self, *a: calls.append(1) or measured(self, *a))
+    for name in ("_whole_rows", "_response_losses"):
+        measured = getattr(Features, name)
+        monkeypatch.setattr(Features, name, lambda self, rows, go=measured: calls.append(1) or go(self, rows))
     second = make(base, tmp_path).losses(pool)
     assert len(calls) == 2  # the others are not computed again
     for name in ("instruction", "conditional", "unconditional"):

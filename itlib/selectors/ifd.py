@@ -37,8 +37,7 @@ def ifd_loss(pool: Sequence[Example], context: SelectionContext) -> Scores:
     and a template unknown to the scorer can leave nothing; here the budget is met exactly, and ``n_filtered`` tells how
     many examples are above 1.
     """
-    losses = _losses(pool, context)
-    ratio = ratio_of_losses(losses.conditional, losses.unconditional)
+    ratio = ratio_of_losses(*_response_losses(pool, context))
     return Scores(ratio, _filtered(~(ratio <= 1.0), context))
 
 
@@ -50,8 +49,7 @@ def ifd_ppl(pool: Sequence[Example], context: SelectionContext) -> Scores:
     Source: "Superfiltering" (arXiv:2402.00530), whose scorer is far smaller than the model that is tuned (here
     ``scorer``). Its code takes a share of 52,002 examples whatever the size of the pool.
     """
-    losses = _losses(pool, context)
-    ratio = ratio_of_perplexities(losses.conditional, losses.unconditional)
+    ratio = ratio_of_perplexities(*_response_losses(pool, context))
     return Scores(ratio, _filtered(~(ratio < 1.0), context))
 
 
@@ -145,6 +143,11 @@ def _losses(pool: Sequence[Example], context: SelectionContext) -> Losses:
     for part in (losses.instruction, losses.conditional, losses.unconditional):
         finite_losses(part)
     return losses
+
+
+def _response_losses(pool: Sequence[Example], context: SelectionContext) -> tuple[np.ndarray, np.ndarray]:
+    conditional, unconditional = context.features.response_losses(pool)
+    return finite_losses(conditional), finite_losses(unconditional)
 
 
 def _filtered(excluded: np.ndarray, context: SelectionContext) -> np.ndarray:

@@ -92,20 +92,16 @@ def losses_context(pool, conditional, unconditional, *, instruction=None, vector
     features = StubFeatures(pool, vectors)
     place = {one.id: index for index, one in enumerate(pool)}
 
-    def losses(examples):
-        rows = [place[one.id] for one in examples]
-        parts = (np.ones(len(pool)) if instruction is None else instruction, conditional, unconditional)
-        return SimpleNamespace(
-            **dict(
-                zip(
-                    ("instruction", "conditional", "unconditional"),
-                    (np.asarray(p, dtype=float)[rows] for p in parts),
-                    strict=True,
-                )
-            )
-        )
+    parts = (np.ones(len(pool)) if instruction is None else instruction, conditional, unconditional)
+    table = np.array(parts, dtype=float)
 
-    features.losses = losses
+    def of(examples):
+        return table[:, [place[one.id] for one in examples]]
+
+    features.losses = lambda examples: SimpleNamespace(
+        **dict(zip(("instruction", "conditional", "unconditional"), of(examples), strict=True))
+    )
+    features.response_losses = lambda examples: tuple(of(examples)[1:])
     return hand_context(features, seed=seed)
 
 

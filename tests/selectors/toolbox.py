@@ -49,6 +49,7 @@ class MarkovModel(torch.nn.Module):
 
     def __init__(self, probabilities: np.ndarray) -> None:
         super().__init__()
+        self.config = SimpleNamespace()
         table = torch.log(torch.as_tensor(probabilities, dtype=torch.float32))
         self.table = torch.nn.Parameter(table)
 
