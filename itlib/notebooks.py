@@ -47,6 +47,7 @@ def execute_notebook(study: str, params: Any) -> Path:
         RunError: A cell failed, or the kernel died twice; the line names the error.
         InputError: The ``python3`` kernel is missing.
     """
+    _papermill()
     from nbclient.exceptions import DeadKernelError
 
     try:
@@ -62,7 +63,7 @@ def execute_notebook(study: str, params: Any) -> Path:
 
 def _attempt(study: str, params: Any) -> Path:
     """Execute the notebook once; the death of its kernel passes through."""
-    import papermill
+    papermill = _papermill()
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import DeadKernelError
 
@@ -95,6 +96,21 @@ def _attempt(study: str, params: Any) -> Path:
         return partial.replace(folder / "notebook.ipynb")
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _papermill() -> Any:
+    """Return papermill, imported without the grammar of IRIs that a library below it builds for a second.
+
+    It checks a format of addresses that no notebook has; where the grammar is missing, the format is not checked.
+    """
+    hidden = "rfc3987_syntax" not in sys.modules
+    if hidden:
+        sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module("papermill")
+    finally:
+        if hidden:
+            del sys.modules["rfc3987_syntax"]
 
 
 def _keep_failed(partial: Path) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +26,7 @@ from itlib.files import write_atomic
 ONE_COLUMN = 3.3
 TWO_COLUMN = 6.8
 GREY = "#767676"
+DPI = 300  # of bitmaps
 
 # Roles keep their colour and marker across all figures; the palette is seaborn's colour-blind one.
 PALETTE = [matplotlib.colors.to_hex(colour) for colour in seaborn.color_palette("colorblind")]
@@ -59,7 +60,7 @@ THEME = {
     "lines.markersize": 3.5,
     "svg.hashsalt": "itlib",
     "pdf.fonttype": 42,
-    "savefig.dpi": 300,
+    "savefig.dpi": DPI,
     "figure.dpi": 150,
 }
 
@@ -122,13 +123,30 @@ def save_images(fig: Figure | Axes | np.ndarray, folder: Path, name: str, *, met
         "pdf": {"CreationDate": None, "ModDate": None, "Creator": "itlib", "Title": name, "Subject": text},
     }
     paths = []
-    with themed():
+    with themed(), _laid_out(figure, dpi=DPI):
         for suffix, entries in embedded.items():
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=suffix, metadata=entries, dpi=300)
+            figure.savefig(buffer, format=suffix, metadata=entries, dpi=DPI)
             paths.append(folder / f"{name}.{suffix}")
             write_atomic(paths[-1], buffer.getvalue())
     return paths
+
+
+@contextmanager
+def _laid_out(figure: Figure, *, dpi: float) -> Iterator[None]:
+    """Lay a figure out once for all its images, which then have one layout and take half the time."""
+    engine, before = figure.get_layout_engine(), figure.dpi
+    if engine is None:
+        yield
+        return
+    figure.dpi = dpi
+    try:
+        engine.execute(figure)
+        figure.set_layout_engine(None)  # what is left is drawn where the engine has put it
+        yield
+    finally:
+        figure.set_layout_engine(engine)
+        figure.dpi = before
 
 
 def figure_of(target: Figure | Axes | np.ndarray) -> Figure:

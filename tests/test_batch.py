@@ -1,6 +1,8 @@
 """Batches: paths that hold wherever a notebook runs, profiles, and notebooks that stop in every way they can."""
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -165,3 +167,9 @@ def test_a_notebook_is_told_where_results_from_the_current_folder_are(monkeypatc
     monkeypatch.setenv("ITLIB_RESULTS", "elsewhere")
     execute_notebook("01_data_scaling", Params())
     assert seen["parameters"]["results"] == str(tmp_path / "elsewhere")
+
+
+def test_papermill_is_imported_without_the_grammar_of_addresses_and_others_may_have_it():
+    code = "import sys, itlib.notebooks as n; n._papermill(); print('lark' in sys.modules); import rfc3987_syntax"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -173,6 +173,18 @@ def test_saving_twice_the_same_figure_object_gives_equal_bytes(tmp_path):
     ] == before
 
 
+def test_a_figure_is_laid_out_once_for_all_its_images_and_left_as_it_was(tmp_path, monkeypatch):
+    ax = _with_fits()
+    figure = ax.get_figure()
+    engine, dpi = figure.get_layout_engine(), figure.dpi
+    calls = []
+    execute = type(engine).execute
+    monkeypatch.setattr(type(engine), "execute", lambda self, fig: calls.append(fig.dpi) or execute(self, fig))
+    figures.save_figure(ax, tmp_path, "a", data=pd.DataFrame(), metadata=META)
+    assert calls == [300]
+    assert figure.get_layout_engine() is engine and figure.dpi == dpi
+
+
 def test_the_users_settings_do_not_leak_in_or_out(tmp_path):
     plain = figures.save_figure(_with_fits(), tmp_path / "a", "f", data=pd.DataFrame(), metadata=META)
     with matplotlib.rc_context({"font.size": 20, "axes.grid": True, "savefig.bbox": "tight", "lines.linewidth": 7}):
