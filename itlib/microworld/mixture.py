@@ -70,12 +70,13 @@ def check(mixture: Mixture, size: int, *, keys: tuple[str, str] = ("families", "
     Raises:
         InputError: Unknown or repeated names, a value out of range, or more items than the world holds.
     """
-    _check_names(mixture.names, keys[0])
+    names = mixture.names
+    _check_names(names, keys[0])
     noise.check(mixture.noise_kinds, mixture.noise_rate)
     responses.check(mixture.response_wording, mixture.response_style)
     if mixture.phrasing_set in ADVERSARIAL:
         raise InputError(f"phrasing_set '{mixture.phrasing_set}' is for evaluation only; a pool cannot be made of it")
-    for name in mixture.names:
+    for name in names:
         available = len(phrasings(name, mixture.phrasing_set))
         if not 0 <= mixture.n_phrasings <= available:
             raise InputError(
@@ -90,7 +91,7 @@ def check(mixture: Mixture, size: int, *, keys: tuple[str, str] = ("families", "
         value, top = getattr(mixture, key), 1.0 if key == "second_language" else 10.0
         if not 0.0 <= value <= top:
             raise InputError(f"{key} is {value}; it lies between 0 and {top:g}")
-    if mixture.second_language and all(registry.get(name).about_form for name in mixture.names):
+    if mixture.second_language and all(registry.get(name).about_form for name in names):
         raise InputError("second_language: none of the families can be said in the second language")
     if mixture.second_language and mixture.phrasing_set == "name":
         raise InputError("phrasing_set 'name': families have names in the first language only; set second_language: 0")

@@ -45,7 +45,8 @@ class MicroModel:
                 resolved with other bytes than those shipped today.
         """
         self._check(model)
-        used = {path: digest for path, digest in pins().items() if path in self._paths(model)}
+        paths = set(self._paths(model))
+        used = {path: digest for path, digest in pins().items() if path in paths}
         whole = hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()
         weights = used[f"{self._folder(model)}/model.safetensors"]
         for field, recorded, found in (
