@@ -29,7 +29,7 @@ from itlib.shards import Columns, table
 from itlib.template import Encoded, encode, pad_id
 from itlib.train import autocast, pad_right, response_logits
 
-VERSION = 1  # raise when the meaning of a feature changes
+VERSION = 2  # raise when a feature changes, in its last digits too
 BATCH_TOKENS = 2048  # logits of this many tokens fit a processor's cache
 RESPONSE_BATCH_TOKENS = 1024  # less padding, and what a layer holds fits a cache; the head runs on few places
 Measure = Callable[[Sequence[Encoded]], Columns]

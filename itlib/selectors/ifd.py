@@ -27,7 +27,7 @@ from itlib.selectors.perplexity import finite_losses
 BLOCK = 512
 
 
-@selectors.register("ifd_loss")
+@selectors.register("ifd_loss", version=2)
 @by_score
 def ifd_loss(pool: Sequence[Example], context: SelectionContext) -> Scores:
     """Score examples by L(A|Q) / L(A); higher comes first, what is above 1 is left out and what is exactly 1 is not.
@@ -41,7 +41,7 @@ def ifd_loss(pool: Sequence[Example], context: SelectionContext) -> Scores:
     return Scores(ratio, _filtered(~(ratio <= 1.0), context))
 
 
-@selectors.register("ifd_ppl")
+@selectors.register("ifd_ppl", version=2)
 @by_score
 def ifd_ppl(pool: Sequence[Example], context: SelectionContext) -> Scores:
     """Score examples by PPL(A|Q) / PPL(A); higher comes first, what is not below 1 is left out.
@@ -53,7 +53,7 @@ def ifd_ppl(pool: Sequence[Example], context: SelectionContext) -> Scores:
     return Scores(ratio, _filtered(~(ratio < 1.0), context))
 
 
-@selectors.register("ic_ifd")
+@selectors.register("ic_ifd", version=2)
 @by_score
 def ic_ifd(pool: Sequence[Example], context: SelectionContext) -> np.ndarray:
     """Score examples by L(A|Q) / (L(Q) L(A)); higher comes first, so improbable instructions come late.
@@ -67,7 +67,7 @@ def ic_ifd(pool: Sequence[Example], context: SelectionContext) -> np.ndarray:
     return instruction_aware(losses.instruction, losses.conditional, losses.unconditional)
 
 
-@selectors.register("superfiltering_diverse")
+@selectors.register("superfiltering_diverse", version=2)
 @by_subset
 def superfiltering_diverse(
     pool: Sequence[Example], budget: int, context: SelectionContext, *, share: float = 0.2
