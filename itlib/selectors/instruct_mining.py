@@ -22,7 +22,7 @@ TILT = 1.0
 BLOCK = 512
 
 
-@selectors.register("instruct_mining")
+@selectors.register("instruct_mining", version=2)
 @by_score
 def instruct_mining(
     pool: Sequence[Example], context: SelectionContext, *, n_subsets: int = 30, subset_size: int = 64

@@ -7,6 +7,7 @@ of the model, and in how often families occur. Which phrasings a run knows follo
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +17,14 @@ import numpy as np
 import pandas as pd
 
 from itlib.errors import InputError
-from itlib.frame import item_frame
 from itlib.microworld import world
 from itlib.models import resolve_name
 from itlib.packing import TRIMMED
 from itlib.registry import families as registry
 from itlib.registry import models
-from itlib.result import RunResult
+from itlib.result import ITEM_COLUMNS, RunResult
 from itlib.schema import param
-from itlib.spec import RunSpec, with_fields
+from itlib.spec import RunSpec, digest, with_fields
 from itlib.studies import chosen
 from itlib.studies.chosen import ChosenParams, Designs, check_designs, choose, distinct, run_designs, tuned_base
 from itlib.studies.common import Run, base_spec, check_unique, one_per_base, replicate, replicates, variant
@@ -57,6 +57,7 @@ NEGATED, WRONG, LITERAL, RANDOM = "negated", "wrong_task", "wrong_task_literal",
 PLAIN = (OBSERVED, UNOBSERVED, WRAPPER)
 ADVERSARIAL = (NEGATED, WRONG, LITERAL, RANDOM)
 UNTUNED, IMBALANCED = "untuned", "imbalanced"
+_COLUMN = {name: place for place, name in enumerate(ITEM_COLUMNS)}
 
 
 @dataclass(frozen=True)
@@ -149,27 +150,37 @@ def _rows(arm: str, result: RunResult) -> pd.DataFrame:
     spec = result.spec
     about = {"arm": arm, "seed": spec.seed, "status": result.status, "model": size_name(spec)}
     about |= {"k": spec.data.n_phrasings if spec.data.n_train else 0}
-    items = item_frame([result])
-    items = items[items["phrasing"].str.contains("/")] if len(items) else items
-    if not len(items):
+    asked = [item for item in result.items if "/" in item[_COLUMN["phrasing"]]]
+    if not asked:
         return pd.DataFrame([about])
-    named = items["phrasing"].str.split("/", n=1, expand=True)
-    known = _trained(spec, tuple(items["family"].unique()))
-    rows = pd.DataFrame(
-        {
-            "digest": items["digest"],
-            "family": items["family"],
-            "familiarity": items["familiarity"],
-            "set": named[0],
-            "instruction": named[1],
-            "item": items["item"].str.split("/").str[3],
-            "value": items["exact_match"],
-        }
-    ).assign(**about)
-    found = [traits(family, item) for family, item in zip(rows["family"], rows["item"], strict=True)]
-    rows[["operand", "order", "content"]] = found
-    shown = np.array([pair in known for pair in zip(rows["family"], rows["instruction"], strict=True)])
-    return rows.assign(trained=(rows["set"] == OBSERVED).to_numpy() & shown)
+
+    def column(name: str) -> list[Any]:
+        return [item[_COLUMN[name]] for item in asked]
+
+    family, named = column("family"), [_set_and_name(phrasing) for phrasing in column("phrasing")]
+    item = [name.split("/")[3] for name in column("item")]
+    found = [traits(*pair) for pair in zip(family, item, strict=True)]
+    known = {(task, (OBSERVED, name)) for task, name in _trained(spec, tuple(dict.fromkeys(family)))}
+    rows = {
+        "digest": digest(spec)[:12],
+        "family": family,
+        "familiarity": column("familiarity"),
+        "set": [which for which, _ in named],
+        "instruction": [name for _, name in named],
+        "item": item,
+        "value": np.array(column("exact_match"), dtype=np.float64),
+        **about,
+        **{trait: [values[place] for values in found] for place, trait in enumerate(("operand", "order", "content"))},
+        "trained": [pair in known for pair in zip(family, named, strict=True)],
+    }
+    return pd.DataFrame(rows)
+
+
+@functools.cache
+def _set_and_name(phrasing: str) -> tuple[str, str]:
+    """Return the set and the name in it of a phrasing."""
+    which, _, name = phrasing.partition("/")
+    return which, name
 
 
 def _trained(spec: RunSpec, families: Sequence[str]) -> set[tuple[str, str]]:
