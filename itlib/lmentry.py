@@ -10,6 +10,8 @@ Source: Efrat, Honovich and Levy (2022), LMentry, arXiv:2211.02069.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -17,6 +19,8 @@ from itlib.robustness import lmentry_score
 
 AXES = ("argument order", "argument content", "template", "adjacent tasks")
 BY = ["arm", "seed"]
+SET = [*BY, "axis", "set"]
+MEMBER, BLOCK = [*SET, "member"], [*SET, "block"]
 SHUFFLES = 20
 
 
@@ -43,7 +47,7 @@ def axis_items(rows: pd.DataFrame) -> pd.DataFrame:
     }
     columns = [*BY, "axis", "set", "member", "block", "value"]
     found = pd.concat([part.assign(axis=axis)[columns] for axis, part in parts.items()], ignore_index=True)
-    members = found.groupby([*BY, "axis", "set"])["member"].transform("nunique")
+    members = found.groupby(SET)["member"].transform("nunique")
     return found[members > 1].reset_index(drop=True)
 
 
@@ -61,31 +65,45 @@ def scores(rows: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     """
     items = axis_items(rows)
     accuracy = rows.groupby([*BY, "family"])["value"].mean().groupby(BY).mean()
-    found = _axes(items).reindex(accuracy.index)
+    values = items["value"].to_numpy(dtype=float)
+    cells, cell = _numbered(items, MEMBER)
+    found = _axes(cells.assign(value=_means(values, cell))).reindex(accuracy.index)
     found.insert(0, "accuracy", 100 * accuracy)
     found["robustness"] = found[list(AXES)].mean(axis=1, skipna=False)
-    rng = np.random.default_rng(seed)
-    shuffled = [_axes(_shuffled(items, rng)).mean(axis=1, skipna=False) for _ in range(SHUFFLES)]
+    _, block = _numbered(items, BLOCK)
+    shuffles = _shuffles(values, block, np.random.default_rng(seed))
+    shuffled = [_axes(cells.assign(value=_means(moved, cell))).mean(axis=1, skipna=False) for moved in shuffles]
     found["chance"] = pd.concat(shuffled, axis=1).mean(axis=1, skipna=False)
     found["score"] = [lmentry_score(a / 100, [r]) for a, r in zip(found["accuracy"], found["robustness"], strict=True)]
     return found.reset_index()
 
 
-def _axes(items: pd.DataFrame) -> pd.DataFrame:
+def _numbered(items: pd.DataFrame, keys: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return the distinct combinations of some columns, one row each, and which of them every item has.
+
+    Shuffles then group by numbers and never by names again.
+    """
+    return items[list(keys)].drop_duplicates(), items.groupby(list(keys), sort=False).ngroup().to_numpy()
+
+
+def _means(values: np.ndarray, number: np.ndarray) -> np.ndarray:
+    return pd.Series(values).groupby(number).mean().to_numpy()
+
+
+def _axes(cells: pd.DataFrame) -> pd.DataFrame:
     """Return robustness by arm and seed (index) and axis (columns), as ``robustness.axis_robustness`` but all at once.
 
-    NaN where an axis has no set.
+    Cells are the means of members. NaN where an axis has no set.
     """
-    cells = items.groupby([*BY, "axis", "set", "member"], sort=False)["value"].mean()
-    ends = cells.groupby([*BY, "axis", "set"]).agg(["min", "max"])
+    ends = cells.groupby(SET)["value"].agg(["min", "max"])
     table = (100 - 100 * (ends["max"] - ends["min"]).groupby([*BY, "axis"]).mean()).unstack("axis")
     return table.reindex(columns=list(AXES))
 
 
-def _shuffled(items: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """Return the rows with their values shuffled among the members of each set, within blocks."""
-    blocks = items.groupby([*BY, "axis", "set", "block"], sort=False).ngroup().to_numpy()
-    values = items["value"].to_numpy(dtype=float)
-    moved = np.empty_like(values)
-    moved[np.argsort(blocks, kind="stable")] = values[np.lexsort((rng.random(len(values)), blocks))]
-    return items.assign(value=moved)
+def _shuffles(values: np.ndarray, block: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yield the values again and again, shuffled among the items of each block."""
+    places = np.argsort(block, kind="stable")
+    for _ in range(SHUFFLES):
+        moved = np.empty_like(values)
+        moved[places] = values[np.lexsort((rng.random(len(values)), block))]
+        yield moved
