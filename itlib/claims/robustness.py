@@ -16,6 +16,7 @@ from itlib.registry import claims
 from itlib.robustness import instruction_variance, mean_instruction_variance
 
 OBSERVED = "observed"
+READ = ("seed", "family", "set", "instruction", "item", "trained", "value")
 
 
 @claims.register("R1")
@@ -91,6 +92,15 @@ def tuned_arm(frame: pd.DataFrame) -> str:
     return max(arms, key=lambda name: int(name.removeprefix("k=")))
 
 
+def finished(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """Return the rows of the runs of one arm that finished, with the columns that statistics read.
+
+    A frame holds all that is known of every answer, mostly text, which takes long to copy.
+    """
+    wanted = [name for name in READ if name in frame.columns]
+    return frame.loc[(frame["arm"] == arm) & frame["value"].notna(), wanted]
+
+
 def gaps(frame: pd.DataFrame, arm: str, unobserved: str) -> np.ndarray:
     """Return the accuracy in observed instructions minus that in an unobserved set, mean over families, per seed."""
     return _scores(frame, arm, OBSERVED) - _scores(frame, arm, unobserved)
@@ -115,7 +125,7 @@ def _scores(frame: pd.DataFrame, arm: str, which: str) -> np.ndarray:
 
 def _set(frame: pd.DataFrame, arm: str, which: str) -> pd.DataFrame:
     """Return the rows of one arm and set; "observed" means the instructions that tuning showed."""
-    mine = frame[(frame["arm"] == arm) & frame["value"].notna()]
+    mine = finished(frame, arm)
     if not len(mine):
         raise LookupError(f"no run of arm '{arm}' finished")
     rows = mine[mine["trained"].astype(bool)] if which == OBSERVED else mine[mine["set"] == which]

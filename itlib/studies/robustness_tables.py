@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from itlib import robustness as measures
-from itlib.claims.robustness import lmentry_rows, tuned_arm
+from itlib.claims.robustness import finished, lmentry_rows, tuned_arm
 from itlib.result import RunResult
 from itlib.stats import bootstrap_interval, sign_flip_interval
 from itlib.studies.robustness import (
@@ -32,7 +32,7 @@ NEW = (UNOBSERVED, WRAPPER)
 
 def accuracy_rows(frame: pd.DataFrame, arm: str, unobserved: str = UNOBSERVED) -> pd.DataFrame:
     """Return the accuracy rows of one arm, one per seed, family and instruction, as ``itlib.robustness`` reads them."""
-    mine = frame[(frame["arm"] == arm) & frame["value"].notna()]
+    mine = finished(frame, arm)
     rows = mine[mine["trained"].astype(bool) | (mine["set"] == unobserved)]
     keys = ["seed", "family", "instruction", "trained"]
     found = rows.groupby(keys, sort=False)["value"].mean().rename("accuracy").reset_index()
@@ -66,7 +66,7 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _sigmas(frame: pd.DataFrame, arm: str, which: str) -> dict[str, float]:
-    mine = frame[(frame["arm"] == arm) & frame["value"].notna()]
+    mine = finished(frame, arm)
     sides = {"observed": mine[mine["trained"].astype(bool)], "unobserved": mine[mine["set"] == which]}
     found = {}
     for side, rows in sides.items():
@@ -82,7 +82,7 @@ def diversity(frame: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for arm in (name for name in arms(frame) if name.startswith("k=")):
-        mine = frame[(frame["arm"] == arm) & frame["value"].notna()]
+        mine = finished(frame, arm)
         groups = {OBSERVED: mine[mine["trained"].astype(bool)]} | {name: mine[mine["set"] == name] for name in NEW}
         for name, group in groups.items():
             cells = measures.instruction_variance(group, by=["seed", "family"])
@@ -136,7 +136,7 @@ def adversarial(frame: pd.DataFrame) -> pd.DataFrame:
     last row is the mean over families.
     """
     arm = tuned_arm(frame)
-    mine = frame[(frame["arm"] == arm) & frame["value"].notna()]
+    mine = finished(frame, arm)
     kinds = {"observed": mine[mine["trained"].astype(bool)]}
     kinds |= {_label(name): mine[mine["set"] == name] for name in (*PLAIN[1:], *ADVERSARIAL)}
     table = pd.DataFrame({name: rows.groupby("family")["value"].mean() for name, rows in kinds.items()})
@@ -172,7 +172,7 @@ def worst(frame: pd.DataFrame, k: int) -> pd.DataFrame:
     for arm in arms(frame):
         found = measures.worst_gaps(accuracy_rows(frame, arm), k=k)
         row = {"arm": arm, **found[["observed", "unobserved"]].mean().to_dict()}
-        mine = frame[(frame["arm"] == arm) & frame["value"].notna()]
+        mine = finished(frame, arm)
         sides = {"observed": mine[mine["trained"].astype(bool)], "unobserved": mine[mine["set"] == UNOBSERVED]}
         for side, items in sides.items():
             shares = measures.all_correct(items, ks=[k], by=["seed", "family"])
@@ -201,7 +201,8 @@ def sizes(frame: pd.DataFrame, parameters: Mapping[str, int]) -> pd.DataFrame:
     for arm in [name for name in arms(frame) if name in parameters or name == tuned_arm(frame)]:
         model = frame.loc[frame["arm"] == arm, "model"].iloc[0]
         gaps = measures.task_gaps(accuracy_rows(frame, arm)).groupby("replicate")["gap"].mean()
-        mine = frame[(frame["arm"] == arm) & (frame["set"] == UNOBSERVED) & frame["value"].notna()]
+        mine = finished(frame, arm)
+        mine = mine[mine["set"] == UNOBSERVED]
         cells = measures.instruction_variance(mine, by=["seed", "family"])
         sigma = measures.mean_instruction_variance(cells, by=["seed"]).set_index("seed")["sigma"]
         rows += [(model, parameters[model], seed, gap, sigma[seed]) for seed, gap in gaps.items()]
