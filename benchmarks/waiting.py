@@ -2,8 +2,8 @@
 
 Run it as ``python benchmarks/waiting.py [--figures PROFILE] [--headlines PROFILE] [--repetitions N] [--json F]``.
 Medians of seconds of whole processes. Figures need reports of the profile in the results folder; headlines compute the
-four first notebooks of the studies in an empty results folder, and then again, with every run stored; beside the times
-stands what ``itlib plan --probe`` had expected of the runs.
+four first notebooks of the studies in an empty results folder, a command each, and then again, with every run stored:
+one by one, and all of them by one command. Beside the times stands what ``itlib plan --probe`` had expected of the runs.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import yaml
 from sides import machine, parser, write
 
 from itlib.workspace import project_root
@@ -78,6 +80,18 @@ def headlines(profile: str, folder: str) -> dict[str, float]:
     return {study: seconds(headline(profile, study, folder)) for study in HEADLINES}
 
 
+def opened_again(profile: str, folder: str) -> float:
+    """Return the seconds of one command that opens all four headlines, every run of which is stored."""
+    with tempfile.TemporaryDirectory() as written:
+        for study, changes in HEADLINES.items():
+            params = yaml.safe_load((project_root() / "params" / profile / f"{study}.yaml").read_text())
+            for name, _, value in (change.partition("=") for change in changes):
+                params[name] = yaml.safe_load(value)
+            (Path(written) / f"{study}.yaml").write_text(yaml.safe_dump(params))
+        files = [str(Path(written) / f"{study}.yaml") for study in HEADLINES]
+        return seconds([sys.executable, "-m", "itlib", "run", *files, "-p", "results", folder])
+
+
 def planned(profile: str, study: str) -> float:
     """Return the seconds that a plan expects of the runs of one headline, after its probe in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
@@ -113,8 +127,10 @@ def main() -> int:
     if given.headlines:
         with tempfile.TemporaryDirectory() as folder:
             cold, warm = (headlines(given.headlines, folder) for _ in ("cold", "warm"))
+            again = [opened_again(given.headlines, folder) for _ in range(3)]
         found.append(row("four headlines, cold", lambda: sum(cold.values()), 28 * 60, 1))
-        found.append(row("four headlines, warm", lambda: sum(warm.values()), 60, 1))
+        found.append(row("four headlines, warm, one by one", lambda: sum(warm.values()), 60, 1))
+        found.append(row("four headlines, warm, one command", partial(next, iter(again)), 60, len(again)))
         print("\n| headline | planned after a probe, s | cold, s | planned / cold | .75 to 1.25 | warm, s |")
         print("|---|---|---|---|---|---|")
         for study, took in cold.items():

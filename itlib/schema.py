@@ -297,12 +297,7 @@ def options(component: Any, given: Sequence[str], name: str, key: str = "selecto
     Raises:
         InputError: A text is no "name=value", names no option or one twice, or its value has another type.
     """
-    function = getattr(component, "score", getattr(component, "select", component))
-    known = {
-        parameter.name: type(parameter.default)
-        for parameter in inspect.signature(function).parameters.values()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
+    known = _known_options(getattr(component, "score", getattr(component, "select", component)))
     found: dict[str, Any] = {}
     for text in given:
         option, sign, value = text.partition("=")
@@ -315,3 +310,10 @@ def options(component: Any, given: Sequence[str], name: str, key: str = "selecto
             raise InputError(f"{key}: '{option}' is given twice")
         found[option] = coerce(value, known[option], key=option, where=key)
     return found
+
+
+@functools.cache
+def _known_options(function: Any) -> dict[str, type]:
+    """Return the names of keyword-only parameters with the types of their defaults."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: type(p.default) for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}

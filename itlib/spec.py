@@ -7,6 +7,7 @@ grid, a data frame and a params file all speak the same flat words (``n_train``,
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import re
@@ -312,6 +313,7 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
 
 
+@functools.lru_cache(maxsize=4096)
 def digest(spec: RunSpec) -> str:
     """Return the SHA-256 that addresses the scores of a run.
 
