@@ -3,7 +3,7 @@
 Run it as ``python benchmarks/waiting.py [--figures PROFILE] [--headlines PROFILE] [--repetitions N] [--json F]``.
 Medians of seconds of whole processes. Figures need reports of the profile in the results folder; headlines compute the
 four first notebooks of the studies in an empty results folder, a command each, and then again, with every run stored:
-one by one, and all of them by one command. Beside the times stands what ``itlib plan --probe`` had expected of the runs.
+one by one, and all by one command. Beside the times stands what ``itlib plan --probe`` had expected of the runs.
 """
 
 from __future__ import annotations
