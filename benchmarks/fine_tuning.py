@@ -33,6 +33,7 @@ from itlib.methods import method_of
 from itlib.packing import TRIMMED
 from itlib.resolve import resolve
 from itlib.spec import RunSpec, TrainSpec, with_fields
+from itlib.studies.common import LONG_ROWS
 from itlib.template import Encoded, encode, pad_id
 from itlib.train import train
 from itlib.training_set import selectors_pool
@@ -47,7 +48,8 @@ def spec_of(options: argparse.Namespace) -> RunSpec:
     if options.data:
         about |= {"source": "local", "data_path": str(options.data), "on_bad_rows": "quarantine"}
     folder = Path(options.model)
-    where = {"model": "local", "model_path": str(folder), "attention": TRIMMED} if folder.is_dir() else {}
+    own = {"model": "local", "model_path": str(folder), "attention": TRIMMED, "micro_batch_tokens": LONG_ROWS}
+    where = own if folder.is_dir() else {}  # as studies take a small model of the user
     where = where or {"model": options.model, "attention": TRIMMED}
     how = {"batch_size": options.batch_size, "budget": 1, "budget_unit": "epochs", "learning_rate": RATE}
     how |= {"schedule": "constant", "warmup_fraction": 0.0, "weight_decay": 0.0, "threads": options.threads}

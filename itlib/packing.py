@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 KERNEL = "packed"
 TRIMMED = "trimmed"
 PADDED = "sdpa"  # the library's, for rows that are padded to one length
+PIECE = 1024  # places of a rectangle; rows of one length need no more, and what a layer writes down fits a cache
 BLOCK = 128  # queries of a row whose scores are written down at once: no later key is looked at, and they fit a cache
 APART = ("llama", "qwen2", "qwen3", "smollm3")  # architectures that hand on to attention what they take, and no windows
 WHOLE = 256  # models that read no longer rows, the embedded ones among them, have their rows taken whole
@@ -40,6 +41,7 @@ class Rectangle:
 
     Attributes:
         n_rows: Rows of the batch.
+        lengths: Shape (n_rows,): tokens of each row; not on the device, so that nobody waits for it.
         longest: Tokens of the longest row.
         token_at: Shape (n_rows * longest,): the packed token at each place, any token where the row has ended.
         place_of: Shape (n_tokens,): the place of each packed token.
@@ -49,12 +51,27 @@ class Rectangle:
     """
 
     n_rows: int
+    lengths: np.ndarray
     longest: int
     token_at: torch.Tensor
     place_of: torch.Tensor
     future: torch.Tensor
     ends: torch.Tensor
     kept: torch.Tensor | None = None
+
+    @functools.cached_property
+    def pieces(self) -> list[tuple[int, int, Rectangle]]:
+        """Neighbouring rows in rectangles of at most ``PIECE`` places: first token, end and rectangle of each.
+
+        Rows that differ in length share no rectangle that their longest would leave half empty.
+        """
+        lengths, ends = self.lengths, np.append(0, np.cumsum(self.lengths)).tolist()
+        cuts = [0]
+        for row in range(1, self.n_rows):
+            if (row + 1 - cuts[-1]) * lengths[cuts[-1] : row + 1].max() > PIECE:
+                cuts.append(row)
+        bounds = zip(cuts, [*cuts[1:], self.n_rows], strict=True)
+        return [(ends[a], ends[b], _rectangle(lengths[a:b], self.ends.device)) for a, b in bounds]
 
 
 def is_packed(model: Any) -> bool:
@@ -107,11 +124,25 @@ def packed(rows: Sequence[np.ndarray], device: Any, kept: Any = None) -> dict[st
     import torch
 
     lengths = np.array([len(row) for row in rows])
+    positions = np.concatenate([np.arange(length) for length in lengths])
+    return {
+        "input_ids": torch.as_tensor(np.concatenate(rows).astype(np.int64), device=device)[None],
+        "position_ids": torch.as_tensor(positions, device=device)[None],
+        "attention_mask": torch.zeros(1, 1, 1, 1, device=device),  # four dimensions keep the library from making one
+        "rectangle": _rectangle(lengths, device, kept),
+        "use_cache": False,
+    }
+
+
+def _rectangle(lengths: np.ndarray, device: Any, kept: Any = None) -> Rectangle:
+    import torch
+
     starts = np.cumsum(lengths) - lengths
     columns = np.arange(lengths.max())
     real = columns < lengths[:, None]
-    rectangle = Rectangle(
-        n_rows=len(rows),
+    return Rectangle(
+        n_rows=len(lengths),
+        lengths=lengths,
         longest=int(lengths.max()),
         token_at=torch.as_tensor(np.where(real, starts[:, None] + columns, 0).ravel(), device=device),
         place_of=torch.as_tensor(np.flatnonzero(real.ravel()), device=device),
@@ -119,13 +150,6 @@ def packed(rows: Sequence[np.ndarray], device: Any, kept: Any = None) -> dict[st
         ends=torch.as_tensor(np.append(0, np.cumsum(lengths)).astype(np.int32), device=device),
         kept=kept,
     )
-    return {
-        "input_ids": torch.as_tensor(np.concatenate(rows).astype(np.int64), device=device)[None],
-        "position_ids": torch.as_tensor(np.broadcast_to(columns, real.shape)[real], device=device)[None],
-        "attention_mask": torch.zeros(1, 1, 1, 1, device=device),  # four dimensions keep the library from making one
-        "rectangle": rectangle,
-        "use_cache": False,
-    }
 
 
 def kernel_for(architecture: str) -> str:
@@ -184,11 +208,31 @@ def _attention(
     window = settings.get("sliding_window")
     if window is not None and rectangle.longest > window:
         raise RunError(f"attention: packed rows of {rectangle.longest} tokens look back {window} at most; use sdpa")
-    n_heads, size = query.shape[1], query.shape[3]
-    scale = size**-0.5 if scaling is None else scaling
+    scale = query.shape[3] ** -0.5 if scaling is None else scaling
     precision = half_precision(query)
     if precision is not None and not (dropout and module.training):
         return variable_length(query, key, value, rectangle, scale, precision), None
+    how = {"scale": scale, "dropout": dropout if module.training else 0.0}
+    if getattr(module.config, "max_position_embeddings", 0) <= WHOLE:
+        return _in_rectangle(query, key, value, rectangle, block=rectangle.longest, **how), None
+    taken = [([x[:, :, a:b] for x in (query, key, value)], piece) for a, b, piece in rectangle.pieces]
+    return torch.cat([_in_rectangle(*parts, piece, block=BLOCK, **how) for parts, piece in taken], dim=1), None
+
+
+def _in_rectangle(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    rectangle: Rectangle,
+    *,
+    scale: float,
+    dropout: float,
+    block: int,
+) -> torch.Tensor:
+    """Return the attention of the rows of one rectangle, ``block`` queries at a time; shapes as in ``_attention``."""
+    import torch
+
+    n_heads, size = query.shape[1], query.shape[3]
 
     def laid_out(x: torch.Tensor) -> torch.Tensor:
         x = x.repeat_interleave(n_heads // x.shape[1], dim=1)  # grouped queries share keys and values
@@ -202,15 +246,14 @@ def _attention(
     def attended(first: int, end: int) -> torch.Tensor:
         hidden = future[first:end, :end].expand(len(queries), -1, -1)
         scores = hidden.baddbmm(queries[:, first:end], keys[:, :end].mT, alpha=scale)
-        weights = torch.nn.functional.dropout(scores.softmax(-1), p=dropout, training=module.training)
+        weights = torch.nn.functional.dropout(scores.softmax(-1), p=dropout)
         return weights @ values[:, :end]
 
-    cut = BLOCK if getattr(module.config, "max_position_embeddings", 0) > WHOLE else rectangle.longest
-    starts = range(0, rectangle.longest, cut)
-    mixed = torch.cat([attended(first, min(first + cut, rectangle.longest)) for first in starts], dim=1)
+    starts = range(0, rectangle.longest, block)
+    mixed = torch.cat([attended(first, min(first + block, rectangle.longest)) for first in starts], dim=1)
     mixed = mixed.view(rectangle.n_rows, n_heads, rectangle.longest, size)
     flat = mixed.transpose(1, 2).reshape(-1, n_heads * size).index_select(0, rectangle.place_of)
-    return flat.view(1, -1, n_heads, size), None
+    return flat.view(1, -1, n_heads, size)
 
 
 def half_precision(query: torch.Tensor) -> torch.dtype | None:

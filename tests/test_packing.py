@@ -158,6 +158,7 @@ def test_rows_longer_than_a_block_get_the_same_logits_and_the_same_training(kern
     ends = []
     for size in (10_000, block):
         monkeypatch.setattr("itlib.packing.BLOCK", size)
+        monkeypatch.setattr("itlib.packing.PIECE", 8 * size)
         model = packing(kernel, max_position_embeddings=512)
         with torch.no_grad():
             before = response_logits(model, rows, pad_id=0)[0]
@@ -169,6 +170,16 @@ def test_rows_longer_than_a_block_get_the_same_logits_and_the_same_training(kern
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(whole_weights, cut_weights, strict=True))
 
 
+def test_rows_of_like_length_share_a_rectangle_and_no_row_is_cut(monkeypatch):
+    monkeypatch.setattr("itlib.packing.PIECE", 20)
+    rows = [np.arange(length) for length in (25, 9, 9, 4, 4, 4, 4, 4, 2)]
+    whole = packed(rows, "cpu")["rectangle"]
+    shapes = [(piece.n_rows, piece.longest) for _, _, piece in whole.pieces]
+    assert shapes == [(1, 25), (2, 9), (5, 4), (1, 2)]
+    ends = [(first, end) for first, end, _ in whole.pieces]
+    assert ends == [(0, 25), (25, 43), (43, 63), (63, 65)]
+
+
 def test_rows_of_the_embedded_models_are_taken_whole(monkeypatch):
     """Their stored numbers do not depend on how rows of others are cut."""
     from itlib.packing import WHOLE
@@ -176,6 +187,7 @@ def test_rows_of_the_embedded_models_are_taken_whole(monkeypatch):
     rows, found = tiny.rows(12), []
     for size in (1, 10_000):
         monkeypatch.setattr("itlib.packing.BLOCK", size)
+        monkeypatch.setattr("itlib.packing.PIECE", size)
         with torch.no_grad():
             found.append(response_logits(packing(max_position_embeddings=WHOLE), rows, pad_id=0)[0])
     assert torch.equal(*found)

@@ -18,13 +18,13 @@ from itlib.errors import InputError, RunError
 from itlib.frame import measure, run_frame
 from itlib.models import architecture
 from itlib.models import resolve_name as resolve_model
-from itlib.packing import kernel_for
+from itlib.packing import PADDED, kernel_for
 from itlib.registry import models, sources
-from itlib.resolve import DTYPES, resolve
+from itlib.resolve import DTYPES, LOOP_LIMIT, resolve
 from itlib.result import RunResult
 from itlib.schema import coerce_fields, param
 from itlib.sources import resolve_name as resolve_source
-from itlib.spec import RunSpec, with_fields
+from itlib.spec import ModelSpec, RunSpec, with_fields
 from itlib.tracking import NONE, TRACKERS
 
 PROFILES = ("smoke", "cpu", "gpu-micro", "gpu", "paper")
@@ -32,6 +32,7 @@ PROFILES = ("smoke", "cpu", "gpu-micro", "gpu", "paper")
 PHRASINGS = {"observed": "dev_wrapper", "unobserved_wrapper": "dev_wrapper", "unobserved": "dev"}
 DEVICES = ("auto", "cpu", "cuda")
 MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 65536}  # small pieces waste less padding; a GPU wants large ones
+LONG_ROWS = 2048  # the same of a small model of the user on a CPU: its rows are long, and packed ones have no padding
 COMPILE_AFTER = 1000  # steps of a run on a GPU from which on compiling should pay; not measured
 Run = Callable[[Sequence[RunSpec]], list[RunResult]]
 
@@ -102,7 +103,17 @@ def base_spec(params: StudyParams) -> RunSpec:
         spec = with_fields(spec, attention=kernel_for(architecture(spec.base)), compile_after=COMPILE_AFTER)
     elif hasattr(models.get(spec.base.model), "base_seeds"):
         spec = with_fields(spec, attention=params.cpu_kernel)
+    else:
+        spec = with_fields(spec, **_own_on_cpu(spec.base))
     return replicate(spec, 0, params.base_seed)
+
+
+def _own_on_cpu(base: ModelSpec) -> dict[str, Any]:
+    """Return the kernel and the size of micro-batches of a user's model on a CPU, as spec fields."""
+    kernel = kernel_for(architecture(base))
+    if kernel == PADDED or models.get(base.model).parameters(base) > LOOP_LIMIT["cpu"]:
+        return {"attention": kernel}
+    return {"attention": kernel, "micro_batch_tokens": LONG_ROWS}
 
 
 def replicate(spec: RunSpec, seed: int, base_seed: int = -1) -> RunSpec:

@@ -134,3 +134,20 @@ def test_a_gpu_gets_the_fastest_kernel_that_suits_and_compiles_long_runs(monkeyp
         assert base_spec(StudyParams(model=str(tmp_path))).base.attention == kernel
     monkeypatch.undo()
     assert base_spec(StudyParams(device="cpu")).train.compile_after == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "wanted"),
+    [
+        ("llama", 10**6, ("trimmed", common.LONG_ROWS)),
+        ("llama", 10**8, ("trimmed", 1024)),
+        ("t5", 10**6, ("sdpa", 1024)),
+    ],
+)
+def test_a_model_of_ones_own_is_packed_on_a_processor_and_a_small_one_in_larger_batches(
+    kind, size, wanted, monkeypatch, tmp_path
+):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    monkeypatch.setattr(type(common.models.get("local")), "parameters", lambda self, model: size)
+    spec = base_spec(StudyParams(model=str(tmp_path), device="cpu"))
+    assert (spec.base.attention, spec.train.micro_batch_tokens) == wanted
