@@ -107,7 +107,9 @@ def _papermill() -> Any:
     if hidden:
         sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
     try:
-        return importlib.import_module("papermill")
+        import papermill
+
+        return papermill
     finally:
         if hidden:
             del sys.modules["rfc3987_syntax"]
