@@ -105,7 +105,7 @@ def _papermill() -> Any:
     """
     hidden = "rfc3987_syntax" not in sys.modules
     if hidden:
-        sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+        sys.modules["rfc3987_syntax"] = None
     try:
         import papermill
 
