@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,7 +36,8 @@ def forest(rows: pd.DataFrame) -> np.ndarray:
         for ax, start in zip(axes, range(0, n_columns * height, height), strict=True):
             part = rows.iloc[start : start + height]
             ax.axvline(0, color=GREY, lw=0.8)
-            for place, row in enumerate(part.itertuples()):
+            items: list[Any] = list(part.itertuples())
+            for place, row in enumerate(items):
                 colour = COLOURS[row.verdict]
                 ax.plot(np.clip([row.low, row.high], -LIMIT, LIMIT), [place, place], color=colour, lw=1)
                 value = float(np.clip(row.value, -LIMIT, LIMIT))
@@ -92,7 +94,8 @@ def _panel(ax: Axes, part: pd.DataFrame, values: pd.DataFrame) -> None:
             ax.plot(float(np.clip(item["value"], -LIMIT, LIMIT)), place, marker, color=colour, ms=4, mew=0)
         else:
             ax.plot(0, place, "o", color=colour, ms=4, mfc="none")
-    labels = [f"{row.claim} {row.verdict.replace('_', ' ')}" for row in part.itertuples()]
+    verdicts = part["verdict"].str.replace("_", " ")
+    labels = [f"{claim} {verdict}" for claim, verdict in zip(part["claim"], verdicts, strict=True)]
     ax.set(yticks=range(len(part)), yticklabels=labels, xlim=(-LIMIT * 1.05, LIMIT * 1.05))
     ax.set_ylim(len(part) - 0.4, -0.6)
     for label, row in zip(ax.get_yticklabels(), part.itertuples(), strict=True):

@@ -4,8 +4,8 @@ Three batched forward passes serve most selection methods. One over the whole ro
 loss of the response given the instruction, and the embeddings; one over a neutral prefix and the response gives the
 loss of the response alone. They score the same response tokens, the stop token included, so a response of one token has
 a loss in both. Where nothing but losses of responses is asked for, a pass over the whole row that computes logits at
-responses alone takes half the time of the first. Rows are padded on the right to a budget of tokens; their masks are by
-token index.
+responses alone is cheaper than the first, and one pass more where a study wants both. Rows are padded on the right to a
+budget of tokens; their masks are by token index.
 
 On the disk a table is kept in shards (``itlib.shards``), so that scoring goes on where it was killed.
 """

@@ -47,7 +47,7 @@ def execute_notebook(study: str, params: Any) -> Path:
         RunError: A cell failed, or the kernel died twice; the line names the error.
         InputError: The ``python3`` kernel is missing.
     """
-    _papermill()
+    _papermill()  # before nbclient, which brings the same grammar in
     from nbclient.exceptions import DeadKernelError
 
     try:

@@ -570,8 +570,8 @@ def _tables(
 
 def _table(cell: pd.DataFrame, row: str, column: str, value: str) -> np.ndarray:
     """Return values as a table, NaN where there is none; two values for one place are refused."""
-    numbers = (pd.factorize(cell[name], sort=True)[0] for name in (row, column))
-    return _filled(*numbers, cell[value].to_numpy(dtype=float), (row, column, value))
+    rows, columns = (pd.factorize(cell[name], sort=True)[0] for name in (row, column))
+    return _filled(rows, columns, cell[value].to_numpy(dtype=float), (row, column, value))
 
 
 def _filled(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, names: tuple[str, str, str]) -> np.ndarray:

@@ -41,7 +41,8 @@ def measure_token_shift(about: Measured) -> dict[str, list[Any]]:
         shifted=("rank", lambda rank: int((rank > 3).sum())),
     )
     table["divergence"] = [float(f"{value:.6g}") for value in table["divergence"]]
-    return table.to_dict(orient="list")
+    found: dict[Any, list[Any]] = table.to_dict(orient="list")
+    return found
 
 
 def _answers(about: Measured) -> list[Encoded]:

@@ -55,6 +55,13 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read the config of a model folder; ``InputError`` where there is none."""
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder} has no config.json, so it is not a model folder")
+    return read_json(folder / "config.json")
+
+
 def check_folder(folder: Path, *, trust_remote_code: bool) -> None:
     """Refuse a folder that cannot be loaded, or not safely, before anything in it is loaded.
 
@@ -64,9 +71,7 @@ def check_folder(folder: Path, *, trust_remote_code: bool) -> None:
     """
     if not folder.is_dir():
         raise InputError(f"model folder not found: {folder}")
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{folder} has no config.json, so it is not a model folder")
-    config = read_json(folder / "config.json")
+    config = read_config(folder)
     kernel = next((value for key in _attention_keys(config) if "/" in (value := str(config[key]))), None)
     if kernel:
         raise InputError(f"{folder}/config.json asks for the downloaded attention kernel '{kernel}'; remove that entry")
@@ -103,7 +108,7 @@ def _check_kind(folder: Path, config: dict[str, Any]) -> None:
 
 def is_encoder_decoder(folder: Path) -> bool:
     """Return whether a model folder holds a sequence-to-sequence model."""
-    return read_json(folder / "config.json").get("model_type") in KINDS
+    return read_config(folder).get("model_type") in KINDS
 
 
 def _attention_keys(config: dict[str, Any]) -> list[str]:
@@ -157,21 +162,21 @@ def count_parameters(folder: Path) -> int:
     if "shared.weight" in shapes:  # both embeddings of T5; older files hold copies of it
         shapes = {name: shape for name, shape in shapes.items() if not name.endswith("coder.embed_tokens.weight")}
     output = shapes.get("lm_head.weight")
-    if read_json(folder / "config.json").get("tie_word_embeddings") and list(shapes.values()).count(output) > 1:
+    if read_config(folder).get("tie_word_embeddings") and list(shapes.values()).count(output) > 1:
         shapes.pop("lm_head.weight", None)  # stored twice; some files hold only this one of the two
     return sum(math.prod(shape) for shape in shapes.values())
 
 
 def context_length(folder: Path) -> int:
     """Return how many positions the model was built for; 0 where its config does not say."""
-    config = read_json(folder / "config.json")
+    config = read_config(folder)
     known = (config.get(key) for key in ("max_position_embeddings", "n_positions", "max_seq_len"))
     return next((value for value in known if isinstance(value, int)), 0)
 
 
 def architecture(folder: Path) -> str:
     """Return the type of a model, such as "llama", as its config names it; empty where it does not."""
-    return str(read_json(folder / "config.json").get("model_type", ""))
+    return str(read_config(folder).get("model_type", ""))
 
 
 def fingerprint(folder: Path) -> str:

@@ -106,7 +106,7 @@ def families(frame: pd.DataFrame, kinds: Sequence[str], names: Sequence[str]) ->
     order = {f"{kind}/{name}": (kind, name) for kind in kinds for name in names}
     rows = frame[frame["arm"].isin(list(order)) & (frame["metric"] == METRIC)]
     means = rows.groupby(["arm", "family"], sort=False)["value"].mean()
-    found = [(*order[arm], family, value) for (arm, family), value in means.items()]
+    found = [(*order[arm], family, value) for arm, family, value in means.reset_index().itertuples(index=False)]
     return pd.DataFrame(found, columns=["kind", "arm", "family", "value"]).astype({"value": float})
 
 

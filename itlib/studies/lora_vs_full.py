@@ -203,7 +203,8 @@ def evidence(
 def _fields(run: RunResult) -> dict[str, Any]:
     """Return what every row of a run has in common."""
     nothing = {"category": "", "familiarity": "", "n_items": 0}
-    return run_frame([run]).iloc[0].to_dict() | nothing
+    fields: dict[Any, Any] = run_frame([run]).iloc[0].to_dict()
+    return fields | nothing
 
 
 def _known(before: pd.DataFrame, run: RunResult) -> list[dict[str, Any]]:

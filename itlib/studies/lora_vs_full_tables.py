@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -94,7 +95,7 @@ def comparisons(table: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
 
 def _of(each: pd.DataFrame, arm: str, column: str) -> pd.Series:
     known = arm in each.index.get_level_values("arm")
-    return each.loc[arm, column] if known else pd.Series(dtype=float, index=pd.Index([], name="seed"))
+    return each[column].loc[arm] if known else pd.Series(dtype=float, index=pd.Index([], name="seed"))
 
 
 def differences(table: pd.DataFrame) -> pd.DataFrame:
@@ -210,7 +211,7 @@ def sides(table: pd.DataFrame, *, low_rank: str, narrow: str, first: str) -> str
 def _side(by: pd.DataFrame, arm: str, what: str, where: str, first: str) -> str:
     if (arm, what) not in by.index or np.isnan(by.loc[(arm, what), "mean"]):
         return ""
-    row = by.loc[(arm, what)]
+    row: Any = by.loc[(arm, what)]
     low, high = row["interval"]
     numbers = f"{row['mean']:+.4f} nats per token, interval {low:+.4f} to {high:+.4f}, {row['seeds']} seeds"
     if low > 0:

@@ -139,7 +139,7 @@ def clusterings(frame: pd.DataFrame, arms: Mapping[int, str]) -> pd.DataFrame:
 def by_clusters(table: pd.DataFrame) -> pd.DataFrame:
     """Return mean and spread over seeds by number of clusters, from ``clusterings``."""
     means = table.groupby("n_clusters")[["silhouette", "value"]].agg(["mean", "std"])
-    means.columns = [f"{name} {what}" for name, what in means.columns]
+    means.columns = means.columns.map(" ".join)
     return means.assign(seeds=table.groupby("n_clusters")["seed"].nunique()).reset_index()
 
 

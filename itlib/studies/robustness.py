@@ -8,6 +8,7 @@ of the model, and in how often families occur. Which phrasings a run knows follo
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,8 +194,7 @@ def training_counts(spec: RunSpec) -> dict[str, int]:
     """Return how many training examples of every family a run saw: the first ``n_train`` of its shuffled pool."""
     from itlib.training_set import examples_without_model
 
-    examples = examples_without_model(spec)
-    return pd.Series([example.family for example in examples]).value_counts().to_dict()
+    return Counter(example.family for example in examples_without_model(spec))
 
 
 def size_name(spec: RunSpec) -> str:

@@ -272,6 +272,6 @@ def _told(correlations: pd.DataFrame, x: str, y: str) -> str:
     lines = []
     for given, words in (("nothing", "rank correlation"), ("size of the change", "given the size")):
         if given in rows.index:
-            value = rows.loc[given, "mean"]
+            value = float(rows["mean"][given])
             lines.append(f"{words} {value:.2f}" if np.isfinite(value) else f"{words}: none")
     return "\n".join(lines)
