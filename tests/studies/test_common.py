@@ -151,3 +151,8 @@ def test_a_model_of_ones_own_is_packed_on_a_processor_and_a_small_one_in_larger_
     monkeypatch.setattr(type(common.models.get("local")), "parameters", lambda self, model: size)
     spec = base_spec(StudyParams(model=str(tmp_path), device="cpu"))
     assert (spec.base.attention, spec.train.micro_batch_tokens) == wanted
+
+
+def test_a_folder_without_a_model_is_refused_in_one_line_before_its_kernel_is_chosen(tmp_path):
+    with pytest.raises(InputError, match=r"has no config\.json, so it is not a model folder$"):
+        base_spec(StudyParams(model=str(tmp_path), device="cpu"))
