@@ -212,24 +212,43 @@ def _attention(
     precision = half_precision(query)
     if precision is not None and not (dropout and module.training):
         return variable_length(query, key, value, rectangle, scale, precision), None
-    how = {"scale": scale, "dropout": dropout if module.training else 0.0}
+    dropout = dropout if module.training else 0.0
     if getattr(module.config, "max_position_embeddings", 0) <= WHOLE:
-        return _in_rectangle(query, key, value, rectangle, block=rectangle.longest, **how), None
-    taken = [([x[:, :, a:b] for x in (query, key, value)], piece) for a, b, piece in rectangle.pieces]
-    return torch.cat([_in_rectangle(*parts, piece, block=BLOCK, **how) for parts, piece in taken], dim=1), None
+        return _in_rectangle(query, key, value, rectangle, scale=scale, dropout=dropout), None
+    apart = functools.partial(_in_rectangle, dropout=dropout) if dropout else _in_blocks
+    taken = (([x[:, :, first:end] for x in (query, key, value)], piece) for first, end, piece in rectangle.pieces)
+    return torch.cat([apart(*tokens, piece, scale=scale) for tokens, piece in taken], dim=1), None
+
+
+def _in_blocks(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rectangle: Rectangle, *, scale: float
+) -> torch.Tensor:
+    """Return the attention of the rows of one rectangle, some queries at a time; shapes as in ``_attention``."""
+    import torch
+
+    from itlib.block_attention import causal_attention
+
+    (_, n_heads, _, size), n_shared = query.shape, key.shape[1]
+    precision = torch.promote_types(query.dtype, torch.float32)  # scores and their sums are never in half precision
+
+    def laid_out(x: torch.Tensor) -> torch.Tensor:
+        rows = x[0].transpose(0, 1).reshape(-1, x.shape[1] * size).index_select(0, rectangle.token_at)
+        rows = rows.view(rectangle.n_rows, rectangle.longest, n_shared, -1, size).permute(0, 2, 4, 3, 1)
+        return rows.to(precision).reshape(rectangle.n_rows * n_shared, size, -1, rectangle.longest)
+
+    with torch.autocast(query.device.type, enabled=False):
+        mixed = causal_attention(
+            laid_out(query), laid_out(key).squeeze(2), laid_out(value).squeeze(2), scale=scale, block=BLOCK
+        )
+    mixed = mixed.view(rectangle.n_rows, n_shared, size, -1, rectangle.longest).permute(0, 4, 1, 3, 2)
+    flat = mixed.reshape(-1, n_heads * size).index_select(0, rectangle.place_of)
+    return flat.to(query.dtype).view(1, -1, n_heads, size)
 
 
 def _in_rectangle(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    rectangle: Rectangle,
-    *,
-    scale: float,
-    dropout: float,
-    block: int,
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rectangle: Rectangle, *, scale: float, dropout: float
 ) -> torch.Tensor:
-    """Return the attention of the rows of one rectangle, ``block`` queries at a time; shapes as in ``_attention``."""
+    """Return the attention of the rows of one rectangle, all at once; shapes as in ``_attention``."""
     import torch
 
     n_heads, size = query.shape[1], query.shape[3]
@@ -241,16 +260,9 @@ def _in_rectangle(
         return rows.reshape(-1, rectangle.longest, size)
 
     queries, keys, values = laid_out(query), laid_out(key), laid_out(value)
-    future = rectangle.future.to(query.dtype)
-
-    def attended(first: int, end: int) -> torch.Tensor:
-        hidden = future[first:end, :end].expand(len(queries), -1, -1)
-        scores = hidden.baddbmm(queries[:, first:end], keys[:, :end].mT, alpha=scale)
-        weights = torch.nn.functional.dropout(scores.softmax(-1), p=dropout)
-        return weights @ values[:, :end]
-
-    starts = range(0, rectangle.longest, block)
-    mixed = torch.cat([attended(first, min(first + block, rectangle.longest)) for first in starts], dim=1)
+    hidden = rectangle.future.to(query.dtype).expand(len(queries), -1, -1)
+    scores = hidden.baddbmm(queries, keys.mT, alpha=scale)
+    mixed = torch.nn.functional.dropout(scores.softmax(-1), p=dropout) @ values
     mixed = mixed.view(rectangle.n_rows, n_heads, rectangle.longest, size)
     flat = mixed.transpose(1, 2).reshape(-1, n_heads * size).index_select(0, rectangle.place_of)
     return flat.view(1, -1, n_heads, size)

@@ -256,3 +256,18 @@ def test_rows_longer_than_a_sliding_window_are_refused():
     assert kernel_for("mistral") == "sdpa" and keeps_rows_apart(model)
     with torch.no_grad(), pytest.raises(RunError, match="packed rows of 9 tokens look back 8 at most; use sdpa"):
         model(**packed([np.arange(3, 12), np.arange(3, 8)], "cpu"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_long_rows_of_grouped_queries_are_tuned_as_padded_ones_are(dtype):
+    """Blocks of queries that share keys, in half precision too: the scores themselves are in full."""
+    rows, spec = tiny.rows(24), TrainSpec(budget=3, batch_size=8, learning_rate=1e-2)
+    shape = {"max_position_embeddings": 512, "num_key_value_heads": 1}
+    ends = []
+    for model in (packing(TRIMMED, **shape), tiny.llama(**shape)):
+        trace = train(model, rows, spec, seed=0, pad_id=0, dtype=dtype)
+        ends.append((trace.curve[-1]["loss"], [p.detach() for p in model.parameters()]))
+    (packed_loss, packed_weights), (padded_loss, padded_weights) = ends
+    near = 1e-5 if dtype == "float32" else 1e-2
+    assert packed_loss == pytest.approx(padded_loss, rel=near)
+    assert all(torch.allclose(a, b, atol=10 * near) for a, b in zip(packed_weights, padded_weights, strict=True))

@@ -71,4 +71,4 @@ class HubModel:
         return snapshot(model.model_path, model.model_revision, kind="model", allow=MODEL_FILES, ignore=("*/*",))
 
 
-models.register("hub", version=3)(HubModel())
+models.register("hub", version=4)(HubModel())

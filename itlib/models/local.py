@@ -113,4 +113,4 @@ class LocalModel:
         return adapter_fingerprint(folder, found)
 
 
-models.register("local", version=3)(LocalModel())
+models.register("local", version=4)(LocalModel())
