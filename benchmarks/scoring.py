@@ -2,9 +2,9 @@
 
 Run it as ``python benchmarks/scoring.py [--model M] [--data FILE] [--examples N] [--repetitions N] [--json F]``.
 Both sides of each pair compute the same scores, which is checked, from the same weights: IFD by two forward passes per
-example, gradients per example of all weights and of adapters, and Nuggets by the likelihood of anchors after each
-example. Rates are examples (Nuggets: pairs of example and anchor) per second. *Ceiling* is the forward pass of as many
-tokens in full rectangles, with logits at as many places.
+example, gradients per example of the weights that full fine-tuning moves (all but the embeddings) and of adapters, and
+Nuggets by the likelihood of anchors after each example. Rates are examples (Nuggets: pairs of example and anchor) per
+second. *Ceiling* is the forward pass of as many tokens in full rectangles, with logits at as many places.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from itlib.example import Example
 from itlib.execute import load_base
 from itlib.features import Features
 from itlib.gradient_blocks import gradient_blocks
+from itlib.gradients import trainable, trainable_without_embeddings
 from itlib.methods import method_of
 from itlib.selection import Ledger
 from itlib.selectors.nuggets import join, log_likelihoods
@@ -60,22 +61,21 @@ def ifd_one_by_one(
     return np.array(found)
 
 
-def gradients_one_by_one(model: Any, rows: Sequence[Encoded]) -> np.ndarray:
-    """Return the norm of the gradient of every row, by a backward pass each."""
-    weights = [p for p in model.parameters() if p.requires_grad]
+def gradients_one_by_one(model: Any, rows: Sequence[Encoded], names: Sequence[str]) -> np.ndarray:
+    """Return the norm of the gradient of every row by the named weights, by a backward pass each."""
+    parameters = dict(model.named_parameters())
+    weights = [parameters[name] for name in names]
     found = []
     for row in rows:
-        model.zero_grad()
-        mean_loss(model, row.input_ids, row.response_mask).backward()
-        found.append(float(torch.stack([w.grad.square().sum() for w in weights]).sum().sqrt()))
-    model.zero_grad()
+        gradients = torch.autograd.grad(mean_loss(model, row.input_ids, row.response_mask), weights)
+        found.append(float(torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()))
     return np.array(found)
 
 
-def gradients_batched(model: Any, rows: Sequence[Encoded], pad: int) -> np.ndarray:
+def gradients_batched(model: Any, rows: Sequence[Encoded], names: Sequence[str], pad: int) -> np.ndarray:
     """Return the same, a block at a time."""
     squares = torch.zeros(len(rows), dtype=torch.float64)
-    for positions, _, found in gradient_blocks(model, rows, pad_id=pad):
+    for positions, _, found in gradient_blocks(model, rows, pad_id=pad, names=names):
         squares[torch.as_tensor(positions)] += found.flatten(1).square().sum(1).double()
     return squares.sqrt().numpy()
 
@@ -153,15 +153,15 @@ def main() -> int:
         conditional, unconditional = features().response_losses(examples)
         return conditional / unconditional
 
-    real = given.data is not None
+    real, moved = given.data is not None, trainable_without_embeddings(model)
     prefix = features().prefix
     one_by_one = partial(ifd_one_by_one, plain, tokenizer, examples, given.max_length, prefix)
     found = [
         compare("IFD", "examples", (ifd, one_by_one), len(rows), 1.4 if real else 8, given,
                 [Side("ceiling", partial(ceiling, plain, rows))], [Target("batched", "ceiling", 0.8)]),
         compare("gradients of all weights (LESS)", "examples",
-                (lambda: gradients_batched(model, rows, pad), lambda: gradients_one_by_one(plain, rows)), len(rows), 2,
-                given),
+                (partial(gradients_batched, model, rows, moved, pad),
+                 partial(gradients_one_by_one, plain, rows, moved)), len(rows), 2, given),
     ]  # fmt: skip
     tuning = with_fields(spec, method="lora").tuning
     adapted = [method_of(tuning).attach(m, tuning).eval() for m in (load_base(spec)[0],
@@ -175,8 +175,8 @@ def main() -> int:
                 weight.data.normal_(0, 0.1, generator=generator)
     found.append(
         compare("gradients of adapters (LESS)", "examples",
-                (lambda: gradients_batched(adapted[0], rows, pad), lambda: gradients_one_by_one(adapted[1], rows)),
-                len(rows), 5, given)
+                (partial(gradients_batched, adapted[0], rows, trainable(adapted[0]), pad),
+                 partial(gradients_one_by_one, adapted[1], rows, trainable(adapted[1]))), len(rows), 5, given)
     )  # fmt: skip
     few = join(rows[: given.anchors + len(rows) // 4], stop_token_id(tokenizer), tokenizer.bos_token_id)
     n = given.anchors
