@@ -6,7 +6,11 @@ The public names below are imported on first use, so that ``import itlib`` loads
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import Any
+
+# Widgets are an extra: without them progress is a line of text, which is no fault that a notebook should open with.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 __version__ = "0.1.0"
 

@@ -7,6 +7,7 @@ inside the page, images and notebooks lie beside it. All text from results is es
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ from itlib.workspace import project_root
 TEMPLATES = Path(__file__).parent / "templates"
 IMAGES = (".png", ".svg", ".pdf", ".csv")
 FOLDER = "report"
+SHOWS = frozenset(
+    "br dd del details div dl dt h1 h2 h3 h4 h5 h6 hr p pre s span sub summary sup table tbody td th thead tr".split()
+)
 
 
 @dataclass(frozen=True)
@@ -134,11 +138,25 @@ def _notebook(folder: Path, out: Path) -> str:
     exporter = HTMLExporter(
         template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True, sanitize_html=True
     )
+    exporter.register_filter("clean_html", _cleaned)  # the library's own lets no paragraph, heading or table through
     body, _ = exporter.from_filename(str(source))
     (out / "notebooks").mkdir(exist_ok=True)
     page = _rendered("notebook.html", title=folder.name, body=body)
     write_atomic(out / "notebooks" / f"{folder.name}.html", page.encode())
     return folder.name
+
+
+def _cleaned(html: Any) -> str:
+    """Return HTML in which what only shows is kept, style sheets are left out and all else is written as text."""
+    from bleach import ALLOWED_TAGS, clean
+    from bleach.css_sanitizer import CSSSanitizer
+
+    return clean(
+        re.sub(r"<style\b.*?</style\s*>", "", str(html), flags=re.DOTALL | re.IGNORECASE),
+        tags=ALLOWED_TAGS | SHOWS,
+        attributes={"*": ["class", "id", "style", "title", "colspan", "rowspan", "scope"], "a": ["href"]},
+        css_sanitizer=CSSSanitizer(allowed_css_properties=["background", "border-radius", "font-family", "text-align"]),
+    )
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:

@@ -75,6 +75,23 @@ def test_text_from_results_is_escaped(made):
         assert "Content-Security-Policy" in path.read_text()
 
 
+def test_a_notebook_keeps_its_headings_paragraphs_tables_and_colours(made):
+    """As they are shown: nothing of the markup is left as text, and style sheets of tables are gone."""
+    path = made / "cpu" / "01_data_scaling" / "notebook.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    table = pd.DataFrame({"verdict": ["not run"]})._repr_html_()
+    coloured = '<p style="font-family:monospace"><span style="background:#02977344" title="supervised">yes</span></p>'
+    for html in (table, coloured):
+        notebook.cells[1].outputs.append(nbformat.v4.new_output("display_data", {"text/html": html}))
+    nbformat.write(notebook, path)
+    text = (build(made, "cpu").parent / "notebooks" / "01_data_scaling.html").read_text()
+    tags, body = Page(text).tags, text.partition("</head>")[2]
+    assert {"h1", "p", "table", "thead", "th", "td", "b"} <= set(tags)
+    assert body.count("&lt;") == body.count("&lt;script") + body.count("&lt;/script") + body.count("&lt;img") > 0
+    assert "vertical-align" not in body and "<style" not in body
+    assert '<span style="background:#02977344;" title="supervised">yes</span>' in body
+
+
 def test_writing_again_replaces_the_whole(made):
     first = build(made, "cpu")
     (first.parent / "stray.txt").write_text("old")
