@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,10 @@ from itlib.template import Encoded
 
 KEEP = ("knowledge", "instruction")
 BATCH_TOKENS = 1024  # tokens that a layer's directions are estimated on at a time, at least
+
+# peft takes these two settings with the configuration; here they follow once it is known what the model reads.
+warnings.filterwarnings("ignore", message="`init_lora_weights` is '(corda|eva)' but")
+warnings.filterwarnings("ignore", message="lora with eva initialization used with low_cpu_mem_usage")
 
 
 @dataclass(frozen=True)
