@@ -1,6 +1,6 @@
 """Causal attention a block of queries at a time, with its gradients written down by hand.
 
-Heads of small models are narrow, of eight to sixteen numbers. Four of the five matrix products of attention and its
+Heads of small models are narrow, of eight to sixteen numbers. Four of the six matrix products of attention and its
 gradients have a result of that width, and such a product reaches a third of what a processor can do, unless the result
 lies the other way round, one row for each number of a head. Here all do. A block of queries looks at no later block of
 keys, queries that share keys share products, and the scores of a block fit a cache.
