@@ -116,6 +116,7 @@ STATE = """(() => {
   return {
     cells: cells.length,
     run: cells.filter(cell => cell.model.executionCount !== null).length,
+    waiting: cells.filter(cell => cell.model.executionState === "running").length,
     errors: outputs.filter(output => output.output_type === "error").map(output => output.ename + ": " + output.evalue),
     pictures: panel.node.querySelectorAll("img[src^='data:image/png']").length,
     text: outputs.map(output => output.text || "").join(""),
@@ -125,20 +126,29 @@ STATE = """(() => {
 
 
 def open_notebook(page, name):
-    return page.evaluate(OPEN.replace("PATH", json.dumps(f"notebooks/{name}.ipynb")))
+    """Open a notebook and wait for its kernel: what is sent to one that is still starting can be lost."""
+    page.evaluate(OPEN.replace("PATH", json.dumps(f"notebooks/{name}.ipynb")))
+    page.wait(f"{STATE}.status === 'idle'", 60)
+
+
+def close_notebook(page):
+    page.evaluate("panel.sessionContext.shutdown()")
+    page.evaluate("panel.dispose()")
 
 
 def run_all(page):
-    """Start *Run All* and return at once."""
+    """Start *Run All* and return when the cells wait for the kernel."""
     page.evaluate("void jupyterapp.commands.execute('notebook:run-all-cells')")
+    page.wait(f"{STATE}.waiting > 0", 10)
 
 
 def finished(page, seconds):
-    """Wait until the kernel is idle, all cells run or one of them failed, and return the state."""
+    """Wait until the kernel is idle and no cell waits for it, and return the state.
+
+    After an error the kernel drops what is still in its queue, and for a moment whatever arrives.
+    """
     deadline = time.monotonic() + seconds
-    while True:
-        state = page.evaluate(STATE)
-        if state["errors"] or (state["run"] == state["cells"] and state["status"] == "idle"):
-            return state
+    while (state := page.evaluate(STATE))["status"] != "idle" or state["waiting"]:
         assert time.monotonic() < deadline, state
         time.sleep(0.5)
+    return state

@@ -25,14 +25,11 @@ def test_run_all(page, name):
     state = lab.finished(page, 400)
     assert state["errors"] == [] and state["run"] == state["cells"]
     assert state["pictures"] > 0, "no figure is shown"
-    page.evaluate("panel.dispose()")
+    lab.close_notebook(page)
 
 
 def test_an_interrupt_keeps_what_is_finished_and_running_again_goes_on(page):
-    name = "01c_composition"
-    lab.open_notebook(page, name)
-    page.evaluate("panel.sessionContext.restartKernel()")
-    page.evaluate("panel.content.widgets.filter(c => c.model.type === 'code').forEach(c => c.model.clearExecution())")
+    lab.open_notebook(page, "01c_composition")
     source = "panel.content.widgets.filter(c => c.model.type === 'code')[0].model.sharedModel"
     page.evaluate(f"{source}.setSource({source}.getSource().replace('base_seed = -1', 'base_seed = 5'))")
     lab.run_all(page)
@@ -43,6 +40,6 @@ def test_an_interrupt_keeps_what_is_finished_and_running_again_goes_on(page):
     state = lab.finished(page, 60)
     assert any("KeyboardInterrupt" in error for error in state["errors"])
     lab.run_all(page)
-    time.sleep(1)
     state = lab.finished(page, 400)
     assert state["errors"] == [] and state["run"] == state["cells"] and "already stored" in state["text"]
+    lab.close_notebook(page)
