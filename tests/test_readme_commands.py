@@ -11,17 +11,38 @@ from itlib.workspace import project_root
 
 README = (project_root() / "README.md").read_text()
 TAGS = ("run", "parse", "not run here")
-BLOCKS = re.findall(r"(?:<!-- block: ([a-z ]+) -->\n)?```bash\n(.*?)```", README, re.S)
+TAGGED = re.findall(r"(?:<!-- block: ([a-z ]+) -->\n)?```(bash|yaml)\n(.*?)```", README, re.S)
+BLOCKS = [(tag, text) for tag, language, text in TAGGED if language == "bash"]
+SWEEPS = [text for _, language, text in TAGGED if language == "yaml"]
 
 
 def test_every_block_says_whether_it_is_run():
-    assert {tag for tag, _ in BLOCKS} == set(TAGS)
+    assert {tag for tag, *_ in TAGGED} == set(TAGS)
 
 
 def test_blocks_are_bash():
     for _, text in BLOCKS:
         done = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+
+
+def test_sweeps_can_be_planned(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ITLIB_RESULTS", str(tmp_path / "results"))
+    for number, text in enumerate(SWEEPS):
+        file = tmp_path / f"sweep_{number}.yaml"
+        file.write_text(text)
+        assert main(["plan", str(file)]) == 0
+        assert "5 to compute" in capsys.readouterr().out, "three seeds of two methods, without one"
+
+
+def test_environment_files_and_targets_that_are_named_exist():
+    text = "\n".join(text for _, text in BLOCKS)
+    targets = set(re.findall(r"^make (\w+)", text, re.M))
+    files = set(re.findall(r"(?:-f|--file) (environment\S+)", text))
+    makefile = (project_root() / "Makefile").read_text()
+    assert {"reproduce", "test", "setup", "lab", "new", "bench"} <= targets and len(files) == 2
+    assert all(re.search(rf"^{target}:", makefile, re.M) for target in targets)
+    assert all((project_root() / file).is_file() for file in files)
 
 
 def test_commands_of_the_suite_exist(capsys):
