@@ -20,7 +20,8 @@ BENCH_STUDIES = $(patsubst %,params/cpu/%.yaml,01_data_scaling 02_data_selection
 BIN := .venv/bin
 STAMP := .venv/installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-QUIET := MPLBACKEND=Agg HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false
+# No backend of matplotlib is named here: a notebook that draws by hand shows its figures with the one of its kernel.
+QUIET := HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false
 OFFLINE := $(QUIET) HF_HUB_OFFLINE=1
 
 .PHONY: help setup reproduce smoke test lint types docs bench new lab figures report verify lock
@@ -63,10 +64,10 @@ docs: setup ## these pages and the reference as HTML in results/docs; a warning 
 	$(BIN)/mkdocs build --quiet --strict
 
 figures: setup ## draw every figure of PROFILE again from stored frames, and a contact sheet at print size
-	$(OFFLINE) $(BIN)/itlib figures --profile $(PROFILE) --sheet
+	MPLBACKEND=Agg $(OFFLINE) $(BIN)/itlib figures --profile $(PROFILE) --sheet
 
 report: setup ## the static HTML report of PROFILE: ledger, gallery, executed notebooks
-	$(OFFLINE) $(BIN)/itlib report --profile $(PROFILE)
+	MPLBACKEND=Agg $(OFFLINE) $(BIN)/itlib report --profile $(PROFILE)
 
 verify: setup ## hashes, verdicts and dates of the reports of PROFILE, and the committed reference
 	$(OFFLINE) $(BIN)/itlib verify --profile $(PROFILE)

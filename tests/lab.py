@@ -81,6 +81,7 @@ def opened(folder: Path):
     shutil.copytree(project_root() / "notebooks", folder / "notebooks")
     port, debugging = free_port(), free_port()
     environment = {**os.environ, "ITLIB_RESULTS": str(folder / "results"), "OMP_NUM_THREADS": "1", "HOME": str(folder)}
+    environment.pop("MPLBACKEND", None)  # a user's shell names none; the kernel brings its own
     lab = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--port={port}",
            f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}",
            "--expose-app-in-browser"]  # fmt: skip
