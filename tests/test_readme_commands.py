@@ -26,13 +26,13 @@ def test_blocks_are_bash():
         assert done.returncode == 0, done.stderr
 
 
-def test_sweeps_can_be_planned(tmp_path, monkeypatch, capsys):
+def test_the_sweep_can_be_planned(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("ITLIB_RESULTS", str(tmp_path / "results"))
-    for number, text in enumerate(SWEEPS):
-        file = tmp_path / f"sweep_{number}.yaml"
-        file.write_text(text)
-        assert main(["plan", str(file)]) == 0
-        assert "5 to compute" in capsys.readouterr().out, "three seeds of two methods, without one"
+    (text,) = SWEEPS
+    file = tmp_path / "sweep.yaml"
+    file.write_text(text)
+    assert main(["plan", str(file)]) == 0
+    assert "sweep: 5 runs:" in capsys.readouterr().out, "three seeds of two methods, without one"
 
 
 def test_environment_files_and_targets_that_are_named_exist():
@@ -43,6 +43,13 @@ def test_environment_files_and_targets_that_are_named_exist():
     assert {"reproduce", "test", "setup", "lab", "new", "bench"} <= targets and len(files) == 2
     assert all(re.search(rf"^{target}:", makefile, re.M) for target in targets)
     assert all((project_root() / file).is_file() for file in files)
+
+
+def test_notebooks_keep_the_drawing_backend_of_their_kernel():
+    """Another one would hide what a cell draws by hand."""
+    for target in ("lab", "reproduce", "smoke"):
+        done = subprocess.run(["make", "-n", target], cwd=project_root(), capture_output=True, text=True)
+        assert done.returncode == 0 and "HF_HUB" in done.stdout and "MPLBACKEND" not in done.stdout, done
 
 
 def test_commands_of_the_suite_exist(capsys):
